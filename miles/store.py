@@ -1,0 +1,294 @@
+"""Observations into tables: the upsert that never loses a fact.
+
+Every way in (yt-dlp, files, sample data) ends here. Observations are staged by COPY, reduced to one
+row for each video, and merged by sets. The merge keeps, for each fact, the value of the latest
+observation that had one (`seen_at`; of two at the same moment the greater), so that any order,
+repetition or splitting of the same observations gives the same rows. Knows nothing about where
+observations come from.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+import psycopg
+from sqlalchemy import Connection
+
+from miles import db
+from miles.candidates import Observation
+
+TAG_SEPARATOR = "\x1f"  # "unit separator": staged tags are one text, so that they compare and copy cheaply
+
+STAGED_FACTS = (
+    "candidate_id", "platform", "video_id", "url", "title", "description", "channel_key", "category",
+    "duration", "language", "media_type", "published_at", "published_about", "tags", "thumbnail_url",
+    "tier", "source", "sample", "first_at", "observed_at",
+)  # fmt: skip
+STAGED_CHANNELS = ("channel_key", "platform", "channel_id", "name", "url", "followers", "sample", "first_at", "observed_at")
+STAGED_SNAPSHOTS = (
+    "candidate_id", "observed_at", "views", "likes", "comments", "country", "exact", "tier", "source",
+)  # fmt: skip
+
+# What a later observation may change. Counts come from the snapshots.
+CANDIDATE_FACTS = (
+    "url", "title", "description", "channel_key", "category", "duration", "language", "media_type",
+    "published_at", "published_about", "tags", "thumbnail_url",
+)  # fmt: skip
+COUNTS = ("views", "likes", "comments")
+CHANNEL_FACTS = ("name", "url", "followers")
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a merge did, in videos; `new` and `updated` are candidate ids."""
+
+    new: tuple[str, ...]
+    updated: tuple[str, ...]
+    unchanged: int
+    snapshots: int  # rows added or completed
+
+
+def observe(connection: Connection, observations: Iterable[Observation], *, sample: bool = False) -> Changes:
+    """Store observations; all of them or, on an error, none (the caller owns the transaction)."""
+    stage(connection)
+    rows = list(observations)
+    cursor = db.psycopg_connection(connection).cursor()
+    with copy(cursor, "staged_facts", STAGED_FACTS) as facts:
+        for row in rows:
+            video, seen = row.candidate, row.snapshot.observed_at
+            facts.write_row((
+                video.key, video.platform, video.video_id, video.url, video.title, video.description,
+                video.channel.key if video.channel else None, video.category, video.duration, video.language,
+                video.media_type, video.published_at, video.published_about,
+                TAG_SEPARATOR.join(video.tags) if video.tags else None, video.thumbnail_url,
+                row.tier, row.source, sample, seen, seen,
+            ))  # fmt: skip
+    with copy(cursor, "staged_channels", STAGED_CHANNELS) as channels:
+        for row in rows:
+            if channel := row.candidate.channel:
+                seen = row.snapshot.observed_at
+                channels.write_row((
+                    channel.key, channel.platform, channel.channel_id, channel.name, channel.url,
+                    channel.followers, sample, seen, seen,
+                ))  # fmt: skip
+    with copy(cursor, "staged_snapshots", STAGED_SNAPSHOTS) as snapshots:
+        for row in rows:
+            shot = row.snapshot
+            snapshots.write_row((
+                row.candidate.key, shot.observed_at, shot.views, shot.likes, shot.comments, shot.country,
+                shot.exact, row.tier, row.source,
+            ))  # fmt: skip
+    return merge(connection)
+
+
+def stage(connection: Connection) -> None:
+    """Make the empty staging tables; they vanish with the transaction."""
+    run(
+        connection,
+        """
+        CREATE TEMP TABLE IF NOT EXISTS staged_facts (
+            candidate_id text COLLATE "C", platform text, video_id text, url text, title text, description text,
+            channel_key text COLLATE "C", category text, duration real, language text, media_type text,
+            published_at timestamptz, published_about timestamptz, tags text, thumbnail_url text,
+            tier text, source text, sample boolean, first_at timestamptz, observed_at timestamptz
+        ) ON COMMIT DROP;
+        CREATE TEMP TABLE IF NOT EXISTS staged_channels (
+            channel_key text COLLATE "C", platform text, channel_id text, name text, url text, followers bigint,
+            sample boolean, first_at timestamptz, observed_at timestamptz
+        ) ON COMMIT DROP;
+        CREATE TEMP TABLE IF NOT EXISTS staged_snapshots (
+            candidate_id text COLLATE "C", observed_at timestamptz, views bigint, likes bigint, comments bigint,
+            country text, exact boolean, tier text, source text
+        ) ON COMMIT DROP;
+        TRUNCATE staged_facts, staged_channels, staged_snapshots;
+        """,
+    )
+
+
+def copy(cursor: psycopg.Cursor, table: str, columns: tuple[str, ...], options: str = "") -> psycopg.Copy:
+    """Open a COPY into a staging table (psycopg's context manager)."""
+    statement = f"COPY {table} ({', '.join(columns)}) FROM STDIN {options}"
+    return cursor.copy(statement.encode())  # type: ignore[return-value]
+
+
+def merge(connection: Connection) -> Changes:
+    """Merge what is staged into channels, candidates and snapshots.
+
+    Rows are taken in the order of their keys, so that two merges at once wait for each other
+    instead of locking each other out.
+    """
+    run(connection, "ANALYZE staged_facts; ANALYZE staged_snapshots")
+    run(connection, _REDUCE)
+    run(
+        connection,
+        "SELECT ensure_snapshot_partitions(min(observed_at), max(observed_at)) FROM staged_snapshots HAVING count(*) > 0",
+    )
+    run(connection, _MERGE_CHANNELS)
+    changed = run(connection, _MERGE_CANDIDATES).fetchall()
+    new = {candidate_id for candidate_id, inserted in changed if inserted}
+    run(connection, _INSERT_SNAPSHOTS)
+    # a candidate whose facts stood, but which gained an older snapshot, must be measured again too
+    touched = run(connection, _TOUCH).fetchall()
+    updated = ({candidate_id for candidate_id, _ in changed} | {row[0] for row in touched}) - new
+    (total,) = run(connection, "SELECT count(*) FROM reduced").fetchone() or (0,)
+    (snapshots,) = run(connection, "SELECT coalesce(sum(snapshots), 0)::bigint FROM added").fetchone() or (0,)
+    run(connection, "DROP TABLE reduced, reduced_channels, added")
+    return Changes(
+        new=tuple(sorted(new)),
+        updated=tuple(sorted(updated)),
+        unchanged=total - len(new) - len(updated),
+        snapshots=snapshots,
+    )
+
+
+def run(connection: Connection, statement: str, parameters: dict[str, object] | None = None) -> psycopg.Cursor:
+    """Run SQL as psycopg takes it (several statements, % left alone) inside the caller's transaction."""
+    cursor = db.psycopg_connection(connection).cursor()
+    return cursor.execute(statement.encode(), parameters)
+
+
+def _latest(fact: str, moment: str = "observed_at") -> str:
+    """The value and the moment of the latest row of a group that has the fact; the greater one of a tie."""
+    return (
+        f"(array_agg({fact} ORDER BY {moment} DESC, {fact} DESC) FILTER (WHERE {fact} IS NOT NULL))[1] AS {fact},"
+        f" (extract(epoch FROM max({moment}) FILTER (WHERE {fact} IS NOT NULL)) * 1000000)::bigint AS {fact}_at"
+    )
+
+
+def _seen_at(facts: Iterable[str]) -> str:
+    pairs = ", ".join(f"'{fact}', {fact}_at" for fact in facts)
+    return f"jsonb_strip_nulls(jsonb_build_object({pairs}))"
+
+
+def _newer(table: str, fact: str) -> str:
+    """Whether the incoming value of a fact replaces the stored one."""
+    stored, incoming = f"({table}.seen_at->>'{fact}')::bigint", f"(excluded.seen_at->>'{fact}')::bigint"
+    return (
+        f"(excluded.{fact} IS NOT NULL AND ({table}.{fact} IS NULL OR {incoming} > {stored}"
+        f" OR ({incoming} = {stored} AND excluded.{fact} > {table}.{fact})))"
+    )
+
+
+def _set_facts(table: str, facts: Iterable[str]) -> str:
+    """The SET list that takes each newer fact and remembers when it was seen."""
+    facts = tuple(facts)
+    values = [f"{fact} = CASE WHEN {_newer(table, fact)} THEN excluded.{fact} ELSE {table}.{fact} END" for fact in facts]
+    moments = ", ".join(
+        f"'{fact}', greatest(({table}.seen_at->>'{fact}')::bigint, (excluded.seen_at->>'{fact}')::bigint)"
+        for fact in facts
+    )
+    return ", ".join([*values, f"seen_at = jsonb_strip_nulls(jsonb_build_object({moments}))"])
+
+
+def _any_newer(table: str, facts: Iterable[str]) -> str:
+    return " OR ".join(_newer(table, fact) for fact in facts)
+
+
+_REDUCE = f"""
+CREATE TEMP TABLE reduced ON COMMIT DROP AS
+WITH moments AS (
+    SELECT candidate_id, observed_at, max(views) AS views, max(likes) AS likes, max(comments) AS comments
+    FROM staged_snapshots GROUP BY candidate_id, observed_at
+), counts AS (
+    SELECT candidate_id, {", ".join(_latest(count) for count in COUNTS)}
+    FROM moments GROUP BY candidate_id
+), facts AS (
+    SELECT candidate_id, min(platform) AS platform, min(video_id) AS video_id,
+        {", ".join(_latest(fact) for fact in CANDIDATE_FACTS)},
+        max(tier) AS tier,  -- 'full' > 'flat'
+        (array_agg(source ORDER BY observed_at DESC, source DESC))[1] AS source,
+        bool_and(sample) AS sample, min(first_at) AS first_seen_at, max(observed_at) AS last_seen_at
+    FROM staged_facts GROUP BY candidate_id
+)
+SELECT facts.*, views, likes, comments,
+    CASE WHEN views_at IS NOT NULL THEN to_timestamp(views_at / 1000000) + (views_at % 1000000) * interval '1 microsecond' END
+        AS observed_at,
+    {_seen_at((*CANDIDATE_FACTS, *COUNTS))} AS seen_at
+FROM facts LEFT JOIN counts USING (candidate_id);
+
+CREATE TEMP TABLE reduced_channels ON COMMIT DROP AS
+SELECT channel_key, platform, channel_id, name, url, followers, sample, first_seen_at, last_seen_at,
+    {_seen_at(CHANNEL_FACTS)} AS seen_at
+FROM (
+    SELECT channel_key, min(platform) AS platform, min(channel_id) AS channel_id,
+        {", ".join(_latest(fact) for fact in CHANNEL_FACTS)},
+        bool_and(sample) AS sample, min(first_at) AS first_seen_at, max(observed_at) AS last_seen_at
+    FROM staged_channels GROUP BY channel_key
+) AS channels;
+"""
+
+_MERGE_CHANNELS = f"""
+INSERT INTO channels
+    (channel_key, platform, channel_id, name, url, followers, seen_at, sample, first_seen_at, last_seen_at)
+SELECT channel_key, platform, channel_id, name, url, followers, seen_at, sample, first_seen_at, last_seen_at
+FROM reduced_channels ORDER BY channel_key
+ON CONFLICT (channel_key) DO UPDATE SET
+    {_set_facts("channels", CHANNEL_FACTS)},
+    sample = channels.sample AND excluded.sample,
+    first_seen_at = least(channels.first_seen_at, excluded.first_seen_at),
+    last_seen_at = greatest(channels.last_seen_at, excluded.last_seen_at)
+WHERE {_any_newer("channels", CHANNEL_FACTS)}
+    OR channels.sample > excluded.sample
+    OR excluded.first_seen_at < channels.first_seen_at OR excluded.last_seen_at > channels.last_seen_at
+"""
+
+_CANDIDATE_COLUMNS = (
+    "candidate_id", "platform", "video_id", *CANDIDATE_FACTS, *COUNTS, "observed_at", "seen_at", "tier", "source",
+    "sample", "first_seen_at", "last_seen_at",
+)  # fmt: skip
+
+_MERGE_CANDIDATES = f"""
+INSERT INTO candidates ({", ".join(_CANDIDATE_COLUMNS)})
+SELECT {", ".join(_CANDIDATE_COLUMNS).replace(" tags,", f" string_to_array(tags, E'{TAG_SEPARATOR}'),")}
+FROM reduced ORDER BY candidate_id
+ON CONFLICT (candidate_id) DO UPDATE SET
+    {_set_facts("candidates", (*CANDIDATE_FACTS, *COUNTS))},
+    observed_at = greatest(candidates.observed_at, excluded.observed_at),
+    tier = greatest(candidates.tier, excluded.tier),
+    source = CASE WHEN (excluded.last_seen_at, excluded.source) > (candidates.last_seen_at, candidates.source)
+        THEN excluded.source ELSE candidates.source END,
+    sample = candidates.sample AND excluded.sample,
+    first_seen_at = least(candidates.first_seen_at, excluded.first_seen_at),
+    last_seen_at = greatest(candidates.last_seen_at, excluded.last_seen_at),
+    changed_at = clock_timestamp()
+WHERE {_any_newer("candidates", (*CANDIDATE_FACTS, *COUNTS))}
+    OR excluded.tier > candidates.tier
+    OR candidates.sample > excluded.sample
+    OR excluded.first_seen_at < candidates.first_seen_at OR excluded.last_seen_at > candidates.last_seen_at
+    OR (excluded.last_seen_at = candidates.last_seen_at AND excluded.source > candidates.source)
+RETURNING candidate_id, xmax = 0
+"""
+
+# A snapshot is never overwritten; two answers for the same moment are joined: what one lacks the other
+# gives, and of two counts the greater stands (counts grow, so it is the later look).
+_INSERT_SNAPSHOTS = """
+CREATE TEMP TABLE added ON COMMIT DROP AS
+WITH written AS (
+    INSERT INTO snapshots (candidate_id, observed_at, views, likes, comments, country, exact, tier, source)
+    SELECT candidate_id, observed_at, max(views), max(likes), max(comments), min(country), bool_or(exact),
+        max(tier), max(source)
+    FROM staged_snapshots GROUP BY candidate_id, observed_at ORDER BY candidate_id, observed_at
+    ON CONFLICT (candidate_id, observed_at) DO UPDATE SET
+        views = greatest(snapshots.views, excluded.views),
+        likes = greatest(snapshots.likes, excluded.likes),
+        comments = greatest(snapshots.comments, excluded.comments),
+        country = least(snapshots.country, excluded.country),
+        exact = snapshots.exact OR excluded.exact,
+        tier = greatest(snapshots.tier, excluded.tier),
+        source = greatest(snapshots.source, excluded.source)
+    WHERE (snapshots.views, snapshots.likes, snapshots.comments, snapshots.country, snapshots.exact,
+            snapshots.tier, snapshots.source)
+        IS DISTINCT FROM (greatest(snapshots.views, excluded.views), greatest(snapshots.likes, excluded.likes),
+            greatest(snapshots.comments, excluded.comments), least(snapshots.country, excluded.country),
+            snapshots.exact OR excluded.exact, greatest(snapshots.tier, excluded.tier),
+            greatest(snapshots.source, excluded.source))
+    RETURNING candidate_id
+)
+SELECT candidate_id, count(*) AS snapshots FROM written GROUP BY candidate_id
+"""
+
+_TOUCH = """
+UPDATE candidates SET changed_at = clock_timestamp()
+FROM added WHERE added.candidate_id = candidates.candidate_id AND candidates.changed_at < now()
+RETURNING candidates.candidate_id
+"""
