@@ -1,0 +1,65 @@
+# Everything a person does with Miles from a terminal. `make` alone lists it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SHARED ?=# a folder with the public data and recordings that the replay tests and benchmarks read
+
+.PHONY: help run test test-shared test-training lint format bench train pins clean
+
+help: ## list what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+run: $(VENV)/.installed ## start Miles: database, worker and dashboard on http://localhost:8501
+	$(BIN)/python -m miles up
+
+test: $(VENV)/.installed-dev ## run all tests that need nothing but this checkout
+	$(BIN)/python -m pytest
+
+test-shared: $(VENV)/.installed-dev ## tests on real recordings and data: make test-shared SHARED=path
+	@test -n "$(SHARED)" || { echo "Say where the recordings and data are: make test-shared SHARED=path"; exit 2; }
+	MILES_SHARED="$(abspath $(SHARED))" $(BIN)/python -m pytest tests/replay
+
+test-training: $(VENV)/.installed-training ## tests of the training code (installs PyTorch)
+	$(BIN)/python -m pytest tests/training
+
+lint: $(VENV)/.installed-dev ## ruff, ruff format and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed-dev ## the benchmarks, on real data: make bench SHARED=path
+	@test -n "$(SHARED)" || { echo "Say where the data is: make bench SHARED=path"; exit 2; }
+	$(BIN)/python -m benchmarks --shared "$(abspath $(SHARED))"
+
+train: $(VENV)/.installed-training ## make model/ anew: make train DATA=folder-of-parquet-files
+	@test -n "$(DATA)" || { echo "Say where the data is: make train DATA=path"; exit 2; }
+	$(BIN)/python -m training --data "$(DATA)"
+
+pins: ## write constraints.txt anew from what requirements*.txt bring along
+	rm -rf build/pins && $(PYTHON) -m venv build/pins && sed 's/^-c .*//' requirements.txt > build/requirements.txt
+	sed 's|^-r .*|-r requirements.txt|' requirements-dev.txt > build/requirements-dev.txt
+	build/pins/bin/pip install --quiet -r build/requirements-dev.txt
+	(head -n 2 constraints.txt && build/pins/bin/pip freeze) > build/constraints.txt && mv build/constraints.txt constraints.txt
+
+clean: ## remove the virtual environment and caches; what Miles has collected stays
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis screenshots
+
+$(VENV)/.installed: requirements.txt constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Miles needs Python 3.11 or newer; $(PYTHON) is older. Try: make run PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	./tests/browser/install-chromium $(BIN)/python
+	@touch $@
+
+$(VENV)/.installed-training: $(VENV)/.installed-dev training/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r training/requirements.txt
+	@touch $@
