@@ -25,6 +25,8 @@ class Settings(BaseSettings):
     model_folder: Path = Field(PROJECT / "model", alias="MILES_MODEL")
     port: int = Field(8501, alias="MILES_PORT", ge=1, le=65535)
     """Where the dashboard listens."""
+    start_worker: bool = Field(True, alias="MILES_START_WORKER")
+    """Whether a dashboard that finds no living worker starts one."""
     proxy: str | None = Field(None, alias="MILES_PROXY")
     """Proxy address for yt-dlp and for images, e.g. http://127.0.0.1:8899."""
     ssl_cert_file: Path | None = Field(None, alias="SSL_CERT_FILE")

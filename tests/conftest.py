@@ -21,6 +21,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
         if name.startswith(("MILES_", "OPENAI_")) or name in {"DATABASE_URL", "SSL_CERT_FILE"}:
             monkeypatch.delenv(name)
     monkeypatch.setenv("MILES_HOME", str(tmp_path / "miles"))
+    monkeypatch.setenv("MILES_START_WORKER", "0")
     settings.load.cache_clear()
     yield
     settings.load.cache_clear()

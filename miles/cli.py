@@ -1,0 +1,298 @@
+"""`python -m miles …`: what a person or a script can ask of Miles from a terminal.
+
+People get tables and progress bars (on stderr); `--json` gives one JSON document on stdout and nothing
+else there. Exit status: 0 done, 1 something failed (said which), 2 wrong use.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from miles import __version__, db, settings
+from miles.errors import MilesError
+
+app = typer.Typer(
+    name="miles",
+    help="Collect short videos, score their potential, and see what is taking off.",
+    epilog="Example: python -m miles up",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+people = Console(stderr=True)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, and nothing else there.")]
+
+
+def main() -> NoReturn:
+    """The entry point: turns a MilesError into a sentence and exit status 1."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        app()
+    except MilesError as error:
+        people.print(f"[bold red]Error:[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        people.print("Interrupted. What was finished is kept; the same command goes on from there.")
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _answer(as_json: bool, document: dict[str, Any], title: str) -> None:
+    """Print the outcome of a command: as JSON for scripts, as a table for people."""
+    if as_json:
+        print(json.dumps(document, ensure_ascii=False, default=str))
+        return
+    table = Table(title=title, show_header=False, title_justify="left")
+    for name, value in document.items():
+        shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
+        if isinstance(shown, dict):
+            shown = ", ".join(f"{key} {count}" for key, count in shown.items()) or "–"
+        if isinstance(shown, list | tuple):
+            shown = f"{len(shown)}"
+        table.add_row(name.replace("_", " "), "–" if shown is None else str(shown))
+    Console().print(table)
+
+
+@contextmanager
+def _progress(text: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A progress bar on stderr; yields `report(done, total)`."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=people, transient=True, disable=not people.is_terminal) as bar:
+        task = bar.add_task(text, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and end.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done, on stderr.")] = False,
+) -> None:
+    if verbose:
+        logging.getLogger().setLevel(logging.INFO)
+
+
+@app.command(epilog="Example: python -m miles up --port 8600")
+def up(port: Annotated[int | None, typer.Option(min=1, max=65535, help="Where the dashboard listens [8501].")] = None) -> None:
+    """Start the database, a worker and the dashboard; Ctrl-C ends them all."""
+    from miles import up as supervisor
+
+    supervisor.up(port, say=lambda line: print(line, flush=True))
+
+
+@app.command(epilog="Example: DATABASE_URL=postgresql://me@db/miles python -m miles migrate")
+def migrate(as_json: Json = False) -> None:
+    """Bring the database to this version of Miles (done at every start, too)."""
+    applied = db.migrate()
+    _answer(as_json, {"applied": applied, "database": db.place()}, "Migrations")
+
+
+@app.command("import", epilog="Example: python -m miles import videos.csv --map title=Headline --map views=Plays")
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="yt-dlp info JSON, JSON lines, CSV or Parquet.", show_default=False)],
+    mapping: Annotated[
+        list[str] | None, typer.Option("--map", metavar="OURS=THEIRS", help="A column that Miles does not recognise.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option(help="Show what would happen, change nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Import videos and their counts from files. Importing a file twice changes nothing."""
+    from miles import importing, jobs
+
+    pairs = {}
+    for item in mapping or ():
+        ours, separator, theirs = item.partition("=")
+        if not separator or not ours or not theirs:
+            raise typer.BadParameter(f"{item!r} is not of the form OURS=THEIRS, e.g. title=Headline", param_hint="--map")
+        pairs[ours.strip()] = theirs.strip()
+    db.ready()
+    with _progress("Importing") as report:
+        outcome = importing.import_files(
+            files, mapping=pairs, dry_run=dry_run, on_progress=lambda at: report(at.done, at.total)
+        )
+    if not dry_run and outcome.new + outcome.updated:
+        with db.transaction("worker") as connection:
+            jobs.defer_score(connection)
+    for error in outcome.errors:
+        people.print(f"{error.file}:{error.line}: {error.reason}", highlight=False, markup=False, soft_wrap=True)
+    _answer(as_json, asdict(outcome), "Would import" if dry_run else "Imported")
+    if outcome.rejected:
+        raise typer.Exit(1)
+
+
+@app.command(epilog='Example: python -m miles collect "street food" --limit 20')
+def collect(
+    target: Annotated[str, typer.Argument(help="A topic, a channel (@name), a hashtag (#name) or an address.")],
+    limit: Annotated[int, typer.Option(min=1, max=500, help="How many videos at most.")] = 20,
+    kind: Annotated[str | None, typer.Option(help="topic, channel, hashtag or url; else told from the target.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Collect videos with yt-dlp now, store them, and score them."""
+    from miles import collecting, rollups, score_candidates, scoring
+
+    db.ready()
+    with _progress("Collecting") as report:
+        outcome = collecting.collect(
+            target,
+            kind=kind or collecting.kind_of(target),
+            item_limit=limit,
+            asked_by=settings.load().user,
+            on_progress=lambda at: report(at.done, at.total),
+        )
+    problem = None
+    if outcome.candidate_ids:
+        with db.transaction("worker") as connection:
+            rollups.refresh(connection)
+        try:
+            model = scoring.load(settings.load().model_folder)
+            score_candidates.score_pending(model, candidate_ids=outcome.candidate_ids)
+        except MilesError as error:  # the videos are in; they will be scored when the model is back
+            problem = str(error)
+    document = {key: value for key, value in asdict(outcome).items() if key != "items"}
+    _answer(as_json, document, f"Collected {target}")
+    for item in outcome.items:
+        if item.outcome == "failed":
+            people.print(f"{item.candidate_id}: {item.reason}", highlight=False, markup=False, soft_wrap=True)
+    for reason in filter(None, (outcome.reason, problem)):
+        people.print(f"[bold red]Error:[/] {reason}", highlight=False, soft_wrap=True)
+    if outcome.failed or outcome.reason or problem:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: python -m miles score --input drafts.csv --output scores.csv")
+def score(
+    everything: Annotated[bool, typer.Option("--all", help="Score again what is scored already.")] = False,
+    input_file: Annotated[Path | None, typer.Option("--input", help="Score this file instead (no database needed).")] = None,
+    output_file: Annotated[Path | None, typer.Option("--output", help="Where the scores of --input go.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Score the candidates that have no score yet, or the rows of a file."""
+    from miles import score_file, scoring
+
+    if (input_file is None) != (output_file is None):
+        raise typer.BadParameter("--input and --output go together", param_hint="--input")
+    if input_file is not None and everything:
+        raise typer.BadParameter("--all is about the database and --input about a file", param_hint="--all")
+    model = scoring.load(settings.load().model_folder)
+    if input_file is not None and output_file is not None:
+        with _progress("Scoring") as report:
+            scored = score_file.score_file(input_file, output_file, model, on_progress=report)
+        _answer(as_json, {"scored": scored, "model_version": model.version, "output": str(output_file)}, "Scored")
+        return
+
+    from miles import rollups, score_candidates
+
+    db.ready()
+    with _progress("Measuring"), db.transaction("worker") as connection:
+        rollups.measure(connection)
+    with _progress("Scoring") as report:
+        scored = score_candidates.score_pending(model, everything=everything, on_progress=report)
+    with _progress("Rolling up"), db.transaction("worker") as connection:
+        rollups.refresh(connection)
+    _answer(as_json, {"scored": scored, "model_version": model.version}, "Scored")
+
+
+@app.command(epilog="Example: python -m miles worker --concurrency 2")
+def worker(
+    concurrency: Annotated[int, typer.Option(min=1, max=32, help="How many jobs at once.")] = 1,
+    parent: Annotated[int | None, typer.Option(hidden=True, help="End when this process ends.")] = None,
+) -> None:
+    """Work off the jobs: collecting, scoring, rolling up. As many as wanted, on any machine."""
+    from miles import jobs
+    from miles.up import end_with
+
+    logging.getLogger().setLevel(logging.INFO)
+    if parent is not None:
+        end_with(parent)
+    db.ready()
+    jobs.run_worker(concurrency=concurrency)
+
+
+@app.command(epilog='Example: python -m miles recommend --topic "street food" --vibe funny --json')
+def recommend(
+    topic: Annotated[str, typer.Option(help="What the videos are about.")],
+    vibe: Annotated[str, typer.Option(help="How they should feel: funny, calm, dramatic …")] = "",
+    number: Annotated[int, typer.Option("--number", "-n", min=1, max=20, help="How many concepts.")] = 5,
+    as_json: Json = False,
+) -> None:
+    """Concepts for a topic and a vibe, each with the videos that back it and its own score."""
+    from miles import recommend as recommending
+    from miles import scoring
+
+    db.ready()
+    answer = recommending.recommend(
+        scoring.load(settings.load().model_folder), topic=topic, vibe=vibe, n=number, user_id=settings.load().user
+    )
+    document = answer.to_dict()
+    if as_json:
+        print(json.dumps(document, ensure_ascii=False, default=str))
+        return
+    Console().print(recommending.to_markdown(answer), markup=False, highlight=False)
+
+
+@app.command(epilog="Example: python -m miles export --output music.parquet --category Music --min-score 0.5")
+def export(
+    output: Annotated[Path, typer.Option("--output", "-o", help="A file ending in .csv, .parquet or .jsonl.")],
+    text: Annotated[str | None, typer.Option(help="Words in the title.")] = None,
+    platform: Annotated[list[str] | None, typer.Option(help="Repeatable.")] = None,
+    category: Annotated[list[str] | None, typer.Option(help="Repeatable.")] = None,
+    min_score: Annotated[float | None, typer.Option(min=0, max=1)] = None,
+    as_json: Json = False,
+) -> None:
+    """Write all candidates that match to a file, with their counts, scores and provenance."""
+    from miles import exporting
+    from miles.browse import Filters
+
+    db.ready()
+    filters = Filters(text=text, platforms=tuple(platform or ()), categories=tuple(category or ()), min_score=min_score)
+    with db.transaction("viewer") as connection:
+        rows = exporting.export(connection, filters, output)
+    _answer(as_json, {"exported": rows, "output": str(output)}, "Exported")
+
+
+@app.command(epilog="Example: python -m miles sample --remove")
+def sample(
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the sample; real videos stay untouched.")] = False,
+    seed: Annotated[int, typer.Option(help="The same seed invents the same videos.")] = 7,
+    as_json: Json = False,
+) -> None:
+    """Load about 2,000 invented videos to try Miles with; every page says that they are a sample."""
+    from miles import sample as samples
+    from miles import score_candidates, scoring
+
+    db.ready()
+    if remove:
+        _answer(as_json, {"removed": samples.remove()}, "Sample")
+        return
+    with _progress("Inventing videos") as report:
+        loaded = samples.load(seed=seed, on_progress=report)
+    with _progress("Scoring") as report:
+        scored = score_candidates.score_pending(scoring.load(settings.load().model_folder), on_progress=report)
+    _answer(as_json, {"loaded": loaded, "scored": scored}, "Sample")
+
+
+@app.command(epilog="Example: python -m miles status --json")
+def status(as_json: Json = False) -> None:
+    """What is in the database, how fresh it is, and how the jobs stand."""
+    from miles import operations
+
+    db.ready()
+    with db.transaction("viewer") as connection:
+        state = operations.status(connection)
+    _answer(as_json, {**asdict(state), "database": db.place(), "home": str(settings.load().home)}, "Miles")
