@@ -224,6 +224,18 @@ def worker(
     jobs.run_worker(concurrency=concurrency)
 
 
+@app.command(hidden=True)
+def dashboard(port: int, parent: int) -> None:
+    """The dashboard alone, ending with its parent: what `up` starts."""
+    from streamlit.web import cli as streamlit
+
+    from miles.up import end_with
+
+    end_with(parent)
+    home_page = str(settings.PROJECT / "Home.py")
+    streamlit.main(["run", home_page, "--server.port", str(port), "--server.headless", "true"])
+
+
 @app.command(epilog='Example: python -m miles recommend --topic "street food" --vibe funny --json')
 def recommend(
     topic: Annotated[str, typer.Option(help="What the videos are about.")],

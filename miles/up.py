@@ -91,19 +91,10 @@ def up(port: int | None = None, say: Callable[[str], None] = print) -> None:
 
 def start_worker() -> subprocess.Popen[bytes]:
     """A worker that ends with this process: what a dashboard starts that was started alone."""
-    child = worker_child(settings.load().home, parent=os.getpid())
+    child = _worker(settings.load().home)
     child.start()
     assert child.process is not None
     return child.process
-
-
-def worker_child(home: Path, parent: int) -> Child:
-    return Child(
-        "worker",
-        [sys.executable, "-m", "miles", "worker", "--parent", str(parent)],
-        {},
-        home / "logs" / "worker.log",
-    )
 
 
 def end_with(parent: int) -> None:
@@ -122,18 +113,22 @@ def end_with(parent: int) -> None:
     threading.Thread(target=watch, name="watch-parent", daemon=True).start()
 
 
+def _worker(home: Path) -> Child:
+    return _child("worker", ["--parent", str(os.getpid())], home)
+
+
+def _child(command: str, arguments: list[str], home: Path, environment: dict[str, str] | None = None) -> Child:
+    log = home / "logs" / f"{command}.log"
+    return Child(command, [sys.executable, "-m", "miles", command, *arguments], environment or {}, log)
+
+
 def _run(port: int, home: Path, say: Callable[[str], None]) -> None:
     _check_port(port)
     say("Starting the database …" if settings.load().database_url is None else f"Connecting to {db.place()} …")
     db.ready()
     address = f"http://localhost:{port}"
-    dashboard = Child(
-        "dashboard",
-        [sys.executable, "-m", "streamlit", "run", "Home.py", "--server.port", str(port), "--server.headless", "true"],
-        {"MILES_START_WORKER": "0"},
-        home / "logs" / "dashboard.log",
-    )
-    children = [worker_child(home, parent=os.getpid()), dashboard]
+    dashboard = _child("dashboard", [str(port), str(os.getpid())], home, {"MILES_START_WORKER": "0"})
+    children = [_worker(home), dashboard]
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())

@@ -1,0 +1,142 @@
+"""`python -m miles up` as a person runs it: real processes, a real port, a home of its own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+STARTED = "Miles is running: http://localhost:"
+
+
+def free_port() -> int:
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        return trial.getsockname()[1]
+
+
+class Run:
+    """One `up`, its output read line by line."""
+
+    def __init__(self, home: Path, port: int) -> None:
+        environment = {**os.environ, "MILES_HOME": str(home)}
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "miles", "up", "--port", str(port)],
+            cwd=PROJECT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def until_started(self) -> str:
+        assert self.process.stdout
+        seen = ""
+        for line in self.process.stdout:
+            seen += line
+            if STARTED in line:
+                return seen
+        pytest.fail(f"It ended before it started:\n{seen}")
+
+    def end(self, number: int = signal.SIGINT) -> str:
+        self.process.send_signal(number)
+        rest, _ = self.process.communicate(timeout=60)
+        return rest
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def running(home: Path) -> Iterator[tuple[Run, int]]:
+    port = free_port()
+    run = Run(home, port)
+    try:
+        run.until_started()
+        yield run, port
+    finally:
+        if run.process.poll() is None:
+            run.end()
+
+
+def postgres_of(home: Path) -> list[psutil.Process]:
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if str(home / "postgres") in " ".join(process.info["cmdline"] or ())
+    ]
+
+
+def test_it_starts_everything_says_where_and_ends_everything_on_ctrl_c(running: tuple[Run, int], home: Path) -> None:
+    run, port = running
+    with urllib.request.urlopen(f"http://localhost:{port}/_stcore/health") as answer:
+        assert answer.read() == b"ok"
+    children = psutil.Process(run.process.pid).children(recursive=True)
+    commands = [" ".join(child.cmdline()) for child in children]
+    assert any("miles worker" in command for command in commands), commands
+    assert any("miles dashboard" in command for command in commands), commands
+    assert postgres_of(home)
+
+    run.end()
+
+    assert run.process.returncode == 0
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert alive == []
+    assert postgres_of(home) == []
+
+
+def test_started_twice_it_says_that_it_is_already_running_and_where(running: tuple[Run, int], home: Path) -> None:
+    _, port = running
+    again = Run(home, free_port())
+    output, _ = again.process.communicate(timeout=60)
+    assert again.process.returncode == 1
+    assert f"already running at http://localhost:{port}" in output
+
+
+def test_a_taken_port_is_named_together_with_the_way_to_choose_another(home: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("0.0.0.0", 0))  # noqa: S104
+        other.listen()
+        port = other.getsockname()[1]
+        run = Run(home, port)
+        output, _ = run.process.communicate(timeout=60)
+    assert run.process.returncode == 1
+    assert f"Port {port} is taken" in output
+    assert "--port" in output
+
+
+def test_a_killed_supervisor_leaves_nothing_running(running: tuple[Run, int], home: Path) -> None:
+    run, _ = running
+    children = psutil.Process(run.process.pid).children(recursive=True)
+    run.process.kill()
+    run.process.wait()
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert alive == []
+    assert postgres_of(home) == []
+
+
+def test_a_worker_that_dies_is_started_again(running: tuple[Run, int]) -> None:
+    run, _ = running
+    supervisor = psutil.Process(run.process.pid)
+
+    def workers() -> list[psutil.Process]:
+        return [child for child in supervisor.children() if "worker" in child.cmdline()]
+
+    (first,) = workers()
+    first.kill()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if [worker.pid for worker in workers() if worker.pid != first.pid]:
+            return
+        time.sleep(0.2)
+    pytest.fail("No new worker within 30 s")
