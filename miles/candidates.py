@@ -15,6 +15,7 @@ MediaType = Literal["video", "short", "live"]
 EARLIEST = datetime(2005, 1, 1, tzinfo=UTC)  # no video site of today is older; YouTube opened that year
 MAX_TITLE = 1000  # characters; captions on TikTok reach 2,200, but a title column is not for essays
 MAX_DESCRIPTION = 5000  # characters; YouTube's own limit
+CLOCK_SLACK = timedelta(days=1)  # a file written in another time zone may be ahead of us
 MAX_COUNT = 2**62  # fits a bigint with room for sums of two
 
 # YouTube's category ids, as in its Data API (videoCategories.list) and in yt-dlp's `categories`.
@@ -126,20 +127,20 @@ def from_info(info: Mapping[str, Any], observed_at: datetime, tier: Tier, source
     title = text(info.get("title"), MAX_TITLE)
     if not title:
         raise RejectedRow("no title")
-    platform = _platform(info)
+    site = platform(str(info.get("extractor_key") or info.get("ie_key") or info.get("extractor") or "generic"))
     url = text(info.get("webpage_url")) or text(info.get("original_url")) or text(info.get("url"))
     published = _moment(info.get("timestamp") or info.get("release_timestamp"), info.get("upload_date"))
     exact_date = tier == "full"
     shorts_tab = tier == "flat" and url is not None and "/shorts/" in url
     return Observation(
         Candidate(
-            platform=platform,
+            platform=site,
             video_id=video_id,
             title=title,
             url=url,
             # a flat listing cuts the description off, so it must not replace a whole one
             description=text(info.get("description"), MAX_DESCRIPTION) if exact_date else None,
-            channel=_channel(info, platform),
+            channel=_channel(info, site),
             category=youtube_category(next(iter(info.get("categories") or ()), None)),
             duration=number(info.get("duration"), "duration"),
             language=language(info.get("language")),
@@ -202,7 +203,7 @@ def language(value: object) -> str | None:
 
 def believable(moment: datetime, now: datetime) -> bool:
     """Whether a moment can be when a video was published or seen (a day of slack for clocks)."""
-    return EARLIEST <= moment <= now + timedelta(days=1)
+    return EARLIEST <= moment <= now + CLOCK_SLACK
 
 
 def _moment(timestamp: object, upload_date: object) -> datetime | None:
@@ -217,21 +218,21 @@ def _moment(timestamp: object, upload_date: object) -> datetime | None:
     return None
 
 
-def _platform(info: Mapping[str, Any]) -> str:
-    """yt-dlp's extractor key in lower case without its part: "YoutubeTab" -> "youtube"."""
-    key = str(info.get("extractor_key") or info.get("ie_key") or info.get("extractor") or "generic").lower()
+def platform(extractor: str) -> str:
+    """yt-dlp's extractor (or its key) in lower case without its part: "YoutubeTab" -> "youtube"."""
+    key = extractor.strip().lower()
     for known in ("youtube", "tiktok", "instagram", "facebook", "vimeo", "twitter", "reddit"):
         if key.startswith(known):
             return known
     return key.split(":")[0]
 
 
-def _channel(info: Mapping[str, Any], platform: str) -> Channel | None:
+def _channel(info: Mapping[str, Any], site: str) -> Channel | None:
     channel_id = text(info.get("channel_id") or info.get("uploader_id"))
     if channel_id is None:
         return None
     return Channel(
-        platform=platform,
+        platform=site,
         channel_id=channel_id,
         name=text(info.get("channel") or info.get("uploader")),
         url=text(info.get("channel_url") or info.get("uploader_url")),

@@ -7,9 +7,8 @@ repetition or splitting of the same observations gives the same rows. Knows noth
 observations come from.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 import psycopg
 from sqlalchemy import Connection
@@ -24,7 +23,17 @@ STAGED_FACTS = (
     "duration", "language", "media_type", "published_at", "published_about", "tags", "thumbnail_url",
     "tier", "source", "sample", "first_at", "observed_at",
 )  # fmt: skip
-STAGED_CHANNELS = ("channel_key", "platform", "channel_id", "name", "url", "followers", "sample", "first_at", "observed_at")
+STAGED_CHANNELS = (
+    "channel_key",
+    "platform",
+    "channel_id",
+    "name",
+    "url",
+    "followers",
+    "sample",
+    "first_at",
+    "observed_at",
+)
 STAGED_SNAPSHOTS = (
     "candidate_id", "observed_at", "views", "likes", "comments", "country", "exact", "tier", "source",
 )  # fmt: skip
@@ -51,7 +60,12 @@ class Changes:
 def observe(connection: Connection, observations: Iterable[Observation], *, sample: bool = False) -> Changes:
     """Store observations; all of them or, on an error, none (the caller owns the transaction)."""
     stage(connection)
-    rows = list(observations)
+    stage_observations(connection, list(observations), sample=sample)
+    return merge(connection)
+
+
+def stage_observations(connection: Connection, rows: Sequence[Observation], *, sample: bool = False) -> None:
+    """Add observations to the staging tables."""
     cursor = db.psycopg_connection(connection).cursor()
     with copy(cursor, "staged_facts", STAGED_FACTS) as facts:
         for row in rows:
@@ -78,7 +92,6 @@ def observe(connection: Connection, observations: Iterable[Observation], *, samp
                 row.candidate.key, shot.observed_at, shot.views, shot.likes, shot.comments, shot.country,
                 shot.exact, row.tier, row.source,
             ))  # fmt: skip
-    return merge(connection)
 
 
 def stage(connection: Connection) -> None:
@@ -172,7 +185,9 @@ def _newer(table: str, fact: str) -> str:
 def _set_facts(table: str, facts: Iterable[str]) -> str:
     """The SET list that takes each newer fact and remembers when it was seen."""
     facts = tuple(facts)
-    values = [f"{fact} = CASE WHEN {_newer(table, fact)} THEN excluded.{fact} ELSE {table}.{fact} END" for fact in facts]
+    values = [
+        f"{fact} = CASE WHEN {_newer(table, fact)} THEN excluded.{fact} ELSE {table}.{fact} END" for fact in facts
+    ]
     moments = ", ".join(
         f"'{fact}', greatest(({table}.seen_at->>'{fact}')::bigint, (excluded.seen_at->>'{fact}')::bigint)"
         for fact in facts
