@@ -1,0 +1,343 @@
+"""A candidate as a card and in full: thumbnail, title, score, multiple, velocity, growth.
+
+Pictures that Miles has stored are shown; for others a tile is drawn, so that a page looks the same
+without network and tells no video site who is looking.
+"""
+
+import html
+import io
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import streamlit as st
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+
+from miles import storage
+from miles.browse import Detail, Row
+from ui import charts, data, words
+
+TILE = (480, 270)  # px, 16:9: one height for every card, whatever the picture's shape
+CARD_WIDTH = 232  # px; below it a card's numbers wrap
+TITLE_WIDTH = 62  # columns of text that fit in two lines of a card
+
+_GLYPHS = {
+    "Music": "♪",
+    "Gaming": "✦",
+    "Sports": "◉",
+    "News & Politics": "¶",
+    "Education": "✎",
+    "Science & Technology": "⚙",
+}
+
+
+def grid(rows: Sequence[Row], growth: Mapping[str, Sequence[int]], *, now: datetime, key: str) -> None:
+    """Candidates as cards, as many in a row as fit; a click on a title opens the details."""
+    with st.grid("auto", min_column_width=CARD_WIDTH, gap="small") as cells:
+        for row in rows:
+            with cells.cell():
+                card(row, growth.get(row.candidate_id, ()), now=now, key=key)
+
+
+def card(row: Row, growth: Sequence[int] = (), *, now: datetime, key: str) -> None:
+    """One candidate, about 320 px high. `key` tells apart the same candidate in two lists of a page."""
+    with st.container(border=True, gap="xxsmall", height="stretch", key=f"card-{key}-{row.candidate_id}"):
+        st.image(
+            picture(row), width="stretch", alt=f"Thumbnail of {row.title}" if row.thumbnail else "No thumbnail stored"
+        )
+        st.button(
+            words.plain(words.shorten(row.title, TITLE_WIDTH)),
+            key=f"open-{key}-{row.candidate_id}",
+            type="tertiary",
+            help=words.plain(row.title),
+            wrap=True,
+            on_click=_open,
+            args=(row.candidate_id,),
+        )
+        st.caption(byline(row, now))
+        st.space("stretch")
+        with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
+            st.markdown(
+                f":primary[:material/bolt:] **{words.in_100(row.viral_score)}**",
+                help=_score_help(row),
+                width="content",
+            )
+            st.markdown(
+                f"**{words.times(row.outlier_multiple)}** usual" if row.outlier_multiple is not None else words.UNKNOWN,
+                help=words.MEANING["outlier"] if row.outlier_multiple is not None else words.MISSING["outlier"],
+                width="content",
+            )
+        with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
+            st.markdown(velocity(row), help=_velocity_help(row), width="content")
+            if len(growth) > 2:
+                st.image(
+                    sparkline(growth),
+                    width=72,
+                    alt=f"Views rose from {words.count(growth[0])} to {words.count(growth[-1])}",
+                )
+
+
+def byline(row: Row, now: datetime) -> str:
+    """Channel · age · views, as Markdown."""
+    published = row.published_at or row.published_about
+    parts = [
+        words.plain(words.shorten(row.channel_name, 24)) if row.channel_name else "channel unknown",
+        f"{'' if row.published_at else 'about '}{words.age(published, now)}" if published else "date unknown",
+        f"{words.count(row.views)} views",
+    ]
+    return " · ".join(parts) + (" · :orange[sample]" if row.sample else "")
+
+
+def velocity(row: Row) -> str:
+    """Measured velocity, else the lifetime one and said so, as Markdown."""
+    if row.velocity is not None:
+        return f"**{words.per_day(row.velocity)}**"
+    if row.lifetime_velocity is not None:
+        return f"{words.per_day(row.lifetime_velocity)} :gray[lifetime]"
+    return words.UNKNOWN
+
+
+def picture(row: Row) -> bytes | str:
+    """The stored thumbnail on a 16:9 ground with the duration in its corner, else a drawn tile (SVG)."""
+    if row.thumbnail and (drawn := _thumbnail(row.thumbnail, words.duration(row.duration))):
+        return drawn
+    return tile(row.category, row.duration, row.media_type)
+
+
+def tile(category: str | None, duration: float | None, media_type: str | None = None) -> str:
+    """A neutral tile (SVG) that says the category, for a video without a stored thumbnail."""
+    width, height = TILE
+    ground, ink = ("#1d2a30", "#7f929b") if charts.dark() else ("#e8eef0", "#70838c")
+    label = html.escape(category or {"short": "Short"}.get(media_type or "", "Video"))
+    glyph = _GLYPHS.get(category or "", "▶")
+    corner = ""
+    if duration is not None:
+        length = words.duration(duration)
+        wide = 12 * len(length) + 16
+        corner = (
+            f'<rect x="{width - wide - 10}" y="{height - 40}" width="{wide}" height="30" rx="6" fill="#000" opacity=".62"/>'
+            f'<text x="{width - 10 - wide / 2}" y="{height - 19}" fill="#fff" font-size="19" text-anchor="middle">{length}</text>'
+        )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+        ' font-family="Helvetica, Arial, sans-serif">'
+        f'<rect width="{width}" height="{height}" rx="12" fill="{ground}"/>'
+        f'<text x="{width / 2}" y="132" fill="{ink}" opacity=".75" font-size="60" text-anchor="middle">{glyph}</text>'
+        f'<text x="{width / 2}" y="180" fill="{ink}" font-size="21" text-anchor="middle">{label}</text>{corner}</svg>'
+    )
+
+
+def sparkline(values: Sequence[float], width: int = 72, height: int = 22) -> str:
+    """A small line (SVG) without axes: the shape of a growth."""
+    low, high = min(values), max(values)
+    span = (high - low) or 1
+    points = " ".join(
+        f"{2 + position * (width - 4) / (len(values) - 1):.1f},{height - 3 - (value - low) / span * (height - 6):.1f}"
+        for position, value in enumerate(values)
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
+        f'<polyline points="{points}" fill="none" stroke="{charts.accent()}" stroke-width="2"'
+        ' stroke-linecap="round" stroke-linejoin="round"/></svg>'
+    )
+
+
+def show_open() -> None:
+    """Open the details that the URL asks for (`?video=platform:id`). Last call of a page with cards."""
+    if candidate_id := st.query_params.get("video"):
+        _details(candidate_id)
+
+
+def _open(candidate_id: str) -> None:
+    st.query_params["video"] = candidate_id
+
+
+def _close() -> None:
+    st.query_params.pop("video", None)
+
+
+@st.dialog("Video", width="large", icon=":material/play_circle:", on_dismiss=_close)
+def _details(candidate_id: str) -> None:
+    from ui import page  # page needs this module's neighbours; the frame is not needed to draw a card
+
+    with page.guard():
+        found = data.detail(candidate_id)
+        if found is None:
+            st.info(
+                "This video is not in Miles (any more). The address may be from another installation.",
+                icon=":material/search_off:",
+            )
+            return
+        _facts(found, page.now())
+
+
+def _facts(found: Detail, now: datetime) -> None:
+    row = found.row
+    left, right = st.columns([2, 3], gap="medium")
+    with left:
+        st.image(picture(row), width="stretch", alt=f"Thumbnail of {row.title}")
+        with st.container(horizontal=True):
+            if row.url:
+                st.link_button("Open original", row.url, icon=":material/open_in_new:")
+            if row.channel_key:
+                st.page_link(
+                    "pages/trending.py",
+                    label=f"{words.plural(found.channel_videos, 'video')} of this channel",
+                    icon=":material/subscriptions:",
+                    query_params={"channel": row.channel_key},
+                )
+    with right:
+        st.markdown(f"#### {words.plain(row.title)}")
+        st.caption(
+            " · ".join(
+                part
+                for part in (
+                    words.plain(row.channel_name) if row.channel_name else None,
+                    words.plural(row.followers, "follower") if row.followers is not None else None,
+                    row.category,
+                    words.FORMATS.get(row.media_type or ""),
+                    words.duration(row.duration) if row.duration is not None else None,
+                    row.language,
+                    f"published {words.day(row.published_at)} ({words.ago(row.published_at, now)})"
+                    if row.published_at
+                    else None,
+                    "sample" if row.sample else None,
+                )
+                if part
+            )
+        )
+        _score(row)
+    _numbers(row)
+    _growth(found)
+    with st.expander("Facts", icon=":material/info:"):
+        st.markdown(
+            "\n".join(
+                f"- {name}: {value}"
+                for name, value in (
+                    ("Key", f"`{row.candidate_id}`"),
+                    ("Platform", row.platform),
+                    ("Likes", words.full(row.likes)),
+                    ("Comments", words.full(row.comments)),
+                    ("Charts it was seen on", f"{row.country_count} countries" if row.country_count else words.UNKNOWN),
+                    ("First seen", f"{found.first_seen_at.astimezone(UTC):%d %b %Y, %H:%M} UTC"),
+                    ("Source", words.plain(found.source)),
+                    ("Model", row.model_version or words.UNKNOWN),
+                    ("Tags", words.plain(", ".join(found.tags[:20])) if found.tags else words.UNKNOWN),
+                )
+            )
+        )
+        if found.description:
+            st.text(found.description)
+
+
+def _score(row: Row) -> None:
+    if row.viral_score is None:
+        st.markdown(f"**Score** {words.UNKNOWN}", help=words.MISSING["score"])
+        return
+    st.markdown(
+        f"### :primary[:material/bolt:] {words.in_100(row.viral_score)}",
+        help=_score_help(row),
+    )
+    st.caption(
+        f"Base rate {words.in_100(row.base_rate)}, so {words.against_base(row.viral_score, row.base_rate)}."
+        + (f" {words.plain(row.score_note)}" if row.score_note else "")
+    )
+
+
+def _numbers(row: Row) -> None:
+    with st.grid(4, min_column_width=140, gap="small"):
+        st.metric(
+            "Views", words.count(row.views), help=f"{words.MEANING['views']} {words.full(row.views)}", border=True
+        )
+        st.metric(
+            "Measured velocity",
+            words.per_day(row.velocity),
+            help=_velocity_help(row),
+            border=True,
+        )
+        st.metric(
+            "Predicted velocity",
+            words.per_day(row.predicted_velocity),
+            help=f"{words.MEANING['predicted_velocity']} Interval {words.interval(row.velocity_low, row.velocity_high, '/day')}.",
+            border=True,
+        )
+        st.metric(
+            "Against the channel",
+            words.times(row.outlier_multiple),
+            help=(
+                f"{words.MEANING['outlier']} Compared with {row.outlier_n} videos; usual is "
+                f"{words.count(row.channel_baseline)} views."
+                if row.outlier_multiple is not None
+                else words.MISSING["outlier"]
+            ),
+            border=True,
+        )
+    if row.outlier_multiple is not None:
+        st.caption(
+            f"Channel baseline: {words.count(row.channel_baseline)} views, the median of "
+            f"{words.plural(row.outlier_n or 0, 'other video')} of this channel at about the same age."
+        )
+
+
+def _growth(found: Detail) -> None:
+    looks = [look for look in found.looks if look.views is not None]
+    if len(looks) < 2:
+        st.caption(f"{words.plural(len(looks), 'snapshot')} so far; growth needs two.")
+        return
+    first, last = looks[0], looks[-1]
+    assert first.views is not None  # noqa: S101  # filtered above
+    assert last.views is not None  # noqa: S101
+    days = (last.observed_at - first.observed_at).total_seconds() / 86400
+    countries = {look.country for look in looks if look.country}
+    charts.show(
+        charts.line([look.observed_at for look in looks], [look.views or 0 for look in looks], unit="views"),
+        title=f"{words.count(first.views)} to {words.count(last.views)} views in {days:.1f} days",
+        caption=f"{words.plural(len(looks), 'snapshot')}"
+        + (f" on the charts of {words.plural(len(countries), 'country', 'countries')}" if countries else "")
+        + (". Some counts are rounded by the source." if not all(look.exact for look in looks) else "."),
+        key=f"growth-{found.row.candidate_id}",
+    )
+
+
+def _score_help(row: Row) -> str:
+    if row.viral_score is None:
+        return words.MISSING["score"]
+    return f"{words.MEANING['score']} Base rate: {words.in_100(row.base_rate)}."
+
+
+def _velocity_help(row: Row) -> str:
+    if row.velocity is not None:
+        between = f" Measured over {row.velocity_days:.1f} days." if row.velocity_days else ""
+        return f"{words.MEANING['velocity']} {words.full(row.velocity)} a day.{between}"
+    if row.lifetime_velocity is not None:
+        return f"{words.MISSING['velocity']} {words.MEANING['lifetime']}"
+    return words.MISSING["velocity"]
+
+
+@st.cache_data(max_entries=2000, show_spinner=False)
+def _thumbnail(key: str, corner: str) -> bytes | None:
+    """A stored picture, letterboxed to a tile, as JPEG; None where the file is gone or unreadable."""
+    kept = storage.thumbnails().get(key)
+    if kept is None:
+        return None
+    try:
+        with Image.open(io.BytesIO(kept)) as opened:
+            image = opened.convert("RGB")
+    except (UnidentifiedImageError, OSError, ValueError):
+        return None
+    width, height = TILE
+    scale = min(width / image.width, height / image.height)
+    image = image.resize(
+        (max(round(image.width * scale), 1), max(round(image.height * scale), 1)), Image.Resampling.LANCZOS
+    )
+    ground = Image.new("RGB", TILE, "#0b1215")
+    ground.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
+    if corner != words.UNKNOWN:
+        pen = ImageDraw.Draw(ground, "RGBA")
+        font = ImageFont.load_default(20)
+        long = math.ceil(pen.textlength(corner, font=font))
+        pen.rounded_rectangle((width - long - 26, height - 40, width - 10, height - 10), 6, fill=(0, 0, 0, 170))
+        pen.text((width - long - 18, height - 37), corner, font=font, fill="#ffffff")
+    written = io.BytesIO()
+    ground.save(written, "JPEG", quality=86)
+    return written.getvalue()

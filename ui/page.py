@@ -1,0 +1,102 @@
+"""The frame of every page: errors told in one sentence, title with its line of context, the state of the data.
+
+`Home.py` opens the frame around each page, so that a page holds only its own content.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import streamlit as st
+
+from miles import db
+from miles.errors import DatabaseUnavailable, MilesError
+from ui import data, words
+
+logger = logging.getLogger(__name__)
+
+READING_WIDTH = 1280  # px; lines and rows of cards that are longer tire the eye
+STALE = timedelta(hours=24)  # the refresh runs every 6 h: four missed ones are worth saying
+
+TITLES = {DatabaseUnavailable: "The database does not answer"}
+
+
+def now() -> datetime:
+    """The moment of this run, in UTC."""
+    return datetime.now(UTC)
+
+
+@contextmanager
+def guard() -> Iterator[None]:
+    """Show a MilesError as one clear message and stop; let everything else surface as the bug it is.
+
+    Around the whole page in Home.py; a fragment or dialog, which runs alone, opens its own.
+    """
+    try:
+        yield
+    except MilesError as error:
+        logger.warning("Shown to the user: %s", error)
+        st.error(words.plain(str(error)), title=TITLES.get(type(error), "This did not work"), icon=":material/error:")
+        st.stop()
+
+
+@contextmanager
+def frame() -> Iterator[None]:
+    """Start the database, show the sample banner and the state of the data, and guard what is inside."""
+    with st.container(horizontal_alignment="center"), st.container(width=READING_WIDTH), guard():
+        db.ready()
+        state = data.state()
+        _foot(state)
+        if state.sample:
+            _sample_banner(state)
+        yield
+
+
+def header(title: str, context: str | None = None, *, icon: str | None = None, help: str | None = None) -> None:
+    """The page's title and one line under it: how many, how fresh, what the base rate is."""
+    with st.container(gap="xxsmall"):
+        st.title(title, icon=icon, help=help, anchor=False)
+        if context:
+            st.caption(context)
+
+
+def nothing_yet(what: str, *, icon: str = ":material/inbox:") -> None:
+    """The empty state of a page that needs collected videos: says what is missing and where to get it."""
+    with st.container(border=True, horizontal_alignment="center", gap="small"):
+        st.space("small")
+        st.markdown(f"### {icon}")
+        st.markdown(f"**{what}**", text_alignment="center")
+        st.caption("Collect a topic, import a file, or look around with sample data.", text_alignment="center")
+        st.page_link("pages/home.py", label="Get videos in", icon=":material/add_circle:")
+        st.space("small")
+
+
+def _foot(state: data.State) -> None:
+    """The state of the data at the foot of the sidebar."""
+    with st.sidebar:
+        if state.newest is None:
+            st.caption(":gray[:material/circle:] No videos yet")
+            return
+        moment = now()
+        old = moment - state.newest > STALE
+        dot = ":orange[:material/history:]" if old else ":green[:material/check_circle:]"
+        st.caption(
+            f"{dot} Newest snapshot {words.ago(state.newest, moment)}  \n{words.full(state.candidates)} videos",
+            help=f"The newest look at any video was on {state.newest:%d %b %Y, %H:%M} UTC. "
+            + (
+                "Nothing was collected for more than a day; collect again on the Operations page."
+                if old
+                else "Miles looks again every six hours while a worker runs."
+            ),
+        )
+
+
+def _sample_banner(state: data.State) -> None:
+    if state.sample == state.candidates:
+        text = "**Sample data.** Every video, channel and number here is invented."
+    else:
+        text = f"**Sample data** is mixed in: {words.full(state.sample)} invented videos beside the real ones."
+    with st.container(horizontal=True, vertical_alignment="center", border=True, gap="small"):
+        st.markdown(f":orange-badge[:material/science: Sample] {text}", width="stretch")
+        st.page_link("pages/operations.py", label="Remove it", icon=":material/delete:")
