@@ -31,6 +31,8 @@ class Settings(BaseSettings):
     """Proxy address for yt-dlp and for images, e.g. http://127.0.0.1:8899."""
     ssl_cert_file: Path | None = Field(None, alias="SSL_CERT_FILE")
     """Certificate authorities to trust instead of the bundled ones (PEM)."""
+    request_delay: float = Field(5.0, alias="MILES_REQUEST_DELAY", ge=0)
+    """Seconds between two full extractions; a guest who asks faster is refused before long."""
     refresh_topics: str = Field("", alias="MILES_REFRESH_TOPICS")
     """Topics, separated by commas, that the six-hourly refresh collects beside the watchlist."""
     openai_api_key: SecretStr | None = Field(None, alias="OPENAI_API_KEY")

@@ -1,0 +1,389 @@
+"""Work in the background: procrastinate, whose only home this is, on the same Postgres.
+
+Tasks are a few lines that call one module each. A job is deferred on the caller's own connection, so
+row and job commit or vanish together. A job whose worker died is taken up again by whichever worker
+notices; every task can be run again, because what it did is in the database and what is left is not.
+A job that cannot succeed ends as failed with its reason in `job_failures`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import procrastinate
+import psycopg
+from procrastinate.exceptions import JobAborted
+from procrastinate.jobs import Job
+from procrastinate.manager import JobManager
+from procrastinate.retry import BaseRetryStrategy, RetryDecision
+from procrastinate.tasks import Task, configure_task
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
+
+from miles import collecting, db, settings
+from miles.errors import DatabaseUnavailable, MilesError, SourceError
+
+if TYPE_CHECKING:
+    from miles import scoring
+
+# What a task needs beside the database (numpy, the model's runtime) is imported when it runs: pages that only
+# defer jobs import this module too.
+
+logger = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 4  # of a job with an error that may pass; waits of 30 s, 2 min and 8 min lie between them
+FIRST_WAIT = 30  # seconds
+WAIT_GROWTH = 4
+MAX_TAKEN_UP = 5  # attempts of a job whose workers die; then it may well be what kills them
+HEARTBEAT = 5.0  # seconds between signs of life of a worker
+STALLED_AFTER = 30.0  # seconds without one: the worker is dead
+SHUTDOWN_PATIENCE = 20.0  # seconds a stopping worker waits before it asks its jobs to stop in the middle
+REVISIT_BUDGET = 60  # videos that one refresh looks at again; at the default pace ten minutes
+REFRESH_LIMIT = 20  # videos of each topic of MILES_REFRESH_TOPICS
+KEEP_JOBS = timedelta(days=14)  # finished jobs are history after that; failed ones stay until someone decides
+
+
+async def _as_worker(connection: psycopg.AsyncConnection) -> None:
+    await connection.execute("SET ROLE miles_worker")
+    await connection.commit()
+
+
+# Opened by run_worker alone. To defer, the caller's connection is used instead, with a manager of its own:
+# inside a running worker the app's connector is asynchronous, and tasks are not.
+app = procrastinate.App(connector=procrastinate.PsycopgConnector())
+_DEFERRING = JobManager(procrastinate.SyncPsycopgConnector())
+
+
+class _Retry(BaseRetryStrategy):
+    """Try again what may pass by itself, more and more slowly; fail at once otherwise."""
+
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
+        if isinstance(exception, JobAborted):  # its worker is shutting down: the next one goes on
+            return RetryDecision(retry_at=datetime.now(UTC))
+        may_pass = (
+            exception.kind == "transient"
+            if isinstance(exception, SourceError)
+            else isinstance(exception, DatabaseUnavailable | OperationalError)
+        )
+        if not may_pass or job.attempts + 1 >= MAX_ATTEMPTS:
+            return None
+        return RetryDecision(retry_in={"seconds": FIRST_WAIT * WAIT_GROWTH**job.attempts})
+
+
+# One collection at a time in the whole installation: they share an address, and its good name.
+@app.task(name="collect", lock="collect", retry=_Retry(), pass_context=True)
+def collect(context: procrastinate.JobContext, collection_id: int) -> None:
+    """Carry out one collection, then have what it brought in scored and rolled up."""
+
+    def follow_up(connection: Connection) -> None:
+        defer_score(connection)
+        defer_roll_up(connection)
+
+    try:
+        report = collecting.carry_out(collection_id, on_stored=follow_up, stop=context.should_abort)
+    except InterruptedError as error:
+        raise JobAborted from error
+    if report.state == "failed":
+        raise SourceError(report.reason or "The collection failed.", report.error_kind or "extractor")
+
+
+@app.task(name="score", lock="score", retry=_Retry(), pass_context=True)
+def score(context: procrastinate.JobContext) -> None:
+    """Score what has changed since it was scored; batch by batch, so a later run goes on."""
+    from miles import rollups, score_candidates
+
+    loaded = model()
+    with db.transaction("worker") as connection:
+        rollups.measure(connection)  # the model looks at what is measured
+    score_candidates.score_pending(loaded, stop=context.should_abort)
+    if context.should_abort():
+        raise JobAborted
+    with db.transaction("worker") as connection:
+        defer_roll_up(connection)
+
+
+@app.task(name="roll_up", lock="roll_up", retry=_Retry())
+def roll_up() -> None:
+    """Measure what changed and summarise it for the pages, in one transaction."""
+    from miles import rollups
+
+    with db.transaction("worker") as connection:
+        rollups.refresh(connection)
+
+
+@app.periodic(cron="0 */6 * * *")
+@app.task(name="refresh", lock="refresh", retry=_Retry())
+def refresh(timestamp: int) -> None:
+    """Every six hours: the watchlist and the topics of MILES_REFRESH_TOPICS again, and videos that are due."""
+    with db.transaction("worker") as connection:
+        watched = connection.execute(text("SELECT target, kind, item_limit FROM watchlist ORDER BY watch_id")).all()
+        topics = [topic.strip() for topic in settings.load().refresh_topics.split(",")]
+        wanted = [(w.target, w.kind, w.item_limit) for w in watched]
+        wanted += [(t, "topic", REFRESH_LIMIT) for t in topics if t and (t, "topic") not in {w[:2] for w in wanted}]
+        if collecting.due(connection, 1):
+            wanted.append((collecting.REVISIT_TARGET, "revisit", REVISIT_BUDGET))
+        for target, kind, item_limit in wanted:
+            if not _already_asked(connection, target, kind):
+                defer_collection(connection, target, kind, item_limit, asked_by="schedule")
+        defer_score(connection)  # also what a failed job, or a new model, has left unscored
+        connection.execute(
+            text(
+                "DELETE FROM procrastinate_jobs WHERE status IN ('succeeded', 'cancelled', 'aborted')"
+                " AND (SELECT max(at) FROM procrastinate_events WHERE job_id = procrastinate_jobs.id)"
+                " < now() - CAST(:age AS interval)"
+            ),
+            {"age": KEEP_JOBS},
+        )
+
+
+@app.task(name="load_sample", lock="sample", retry=_Retry())
+def load_sample() -> None:
+    """Make the sample data, then have it scored."""
+    from miles import sample
+
+    sample.load()
+    with db.transaction("worker") as connection:
+        defer_score(connection)
+        defer_roll_up(connection)
+
+
+@app.task(name="remove_sample", lock="sample", retry=_Retry())
+def remove_sample() -> None:
+    """Remove the sample data and what was summarised from it."""
+    from miles import sample
+
+    sample.remove()
+    with db.transaction("worker") as connection:
+        defer_roll_up(connection)
+
+
+@lru_cache(maxsize=1)
+def model() -> "scoring.Model":
+    """The model of this worker, loaded once. Raises ModelUnavailable, each time until it is there."""
+    from miles import scoring
+
+    return scoring.load(settings.load().model_folder)
+
+
+def defer_collection(
+    connection: Connection, target: str, kind: str = "topic", item_limit: int = 20, asked_by: str = "local"
+) -> int:
+    """Ask for a collection; returns its id. Row and job commit together. Raises SourceError("invalid")."""
+    collection_id = collecting.ask(connection, target, kind, item_limit, asked_by)
+    _defer(connection, collect, collection_id=collection_id)
+    return collection_id
+
+
+def defer_score(connection: Connection) -> None:
+    """Have everything that is unscored scored; once, however often it is asked for."""
+    _defer_once(connection, score)
+
+
+def defer_roll_up(connection: Connection) -> None:
+    """Have the pages' summaries made anew; once, however often it is asked for."""
+    _defer_once(connection, roll_up)
+
+
+def defer_load_sample(connection: Connection) -> None:
+    _defer_once(connection, load_sample)
+
+
+def defer_remove_sample(connection: Connection) -> None:
+    _defer_once(connection, remove_sample)
+
+
+def retry(connection: Connection, job_id: int) -> None:
+    """Queue a failed job again. Raises MilesError if it is not there or has not failed."""
+    revived = connection.execute(
+        text(
+            "UPDATE procrastinate_jobs SET status = 'todo', attempts = 0, scheduled_at = NULL, worker_id = NULL"
+            " WHERE id = :id AND status = 'failed' RETURNING task_name, (args->>'collection_id')::bigint AS collection_id"
+        ),
+        {"id": job_id},
+    ).one_or_none()
+    if revived is None:
+        raise MilesError(f"Job {job_id} is not among the failed ones any more. Reload the page to see its state.")
+    connection.execute(text("DELETE FROM job_failures WHERE job_id = :id"), {"id": job_id})
+    if revived.collection_id is not None:
+        collecting.wait(connection, revived.collection_id)
+    # the queue tells its workers of new jobs only; this one is as good as new
+    connection.execute(
+        text(
+            "SELECT pg_notify('procrastinate_any_queue_v1',"
+            " json_build_object('type', 'job_inserted', 'job_id', CAST(:id AS bigint))::text)"
+        ),
+        {"id": job_id},
+    )
+
+
+def workers_alive(connection: Connection) -> int:
+    """How many workers have given a sign of life lately."""
+    return connection.execute(
+        text("SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > now() - make_interval(secs => :age)"),
+        {"age": STALLED_AFTER},
+    ).scalar_one()
+
+
+def run_worker(
+    *,
+    concurrency: int = 1,
+    wait: bool = True,
+    heartbeat: float = HEARTBEAT,
+    stalled_after: float = STALLED_AFTER,
+    install_signal_handlers: bool = True,
+) -> None:
+    """Work off jobs until SIGTERM or SIGINT; with `wait=False` until none is left.
+
+    Jobs of workers that gave no sign of life for `stalled_after` seconds are taken up again, at once and
+    for as long as this worker lives.
+    """
+    asyncio.run(_work(concurrency, wait, heartbeat, stalled_after, install_signal_handlers))
+
+
+async def _work(concurrency: int, wait: bool, heartbeat: float, stalled_after: float, signals: bool) -> None:
+    connector = procrastinate.PsycopgConnector(
+        conninfo=db.conninfo(), configure=_as_worker, min_size=1, max_size=concurrency + 4
+    )
+    with app.replace_connector(connector):
+        async with app.open_async():
+            await asyncio.to_thread(take_up_stalled, stalled_after)
+            watch = asyncio.create_task(_watch_for_stalled(stalled_after))
+            try:
+                await app.run_worker_async(
+                    concurrency=concurrency,
+                    wait=wait,
+                    update_heartbeat_interval=heartbeat,
+                    stalled_worker_timeout=stalled_after,
+                    shutdown_graceful_timeout=SHUTDOWN_PATIENCE,
+                    install_signal_handlers=signals,
+                    task_middleware=[_keep_reason],
+                )
+            finally:
+                watch.cancel()
+
+
+async def _watch_for_stalled(stalled_after: float) -> None:
+    while True:
+        await asyncio.sleep(stalled_after / 2)
+        try:
+            await asyncio.to_thread(take_up_stalled, stalled_after)
+        except (DatabaseUnavailable, OperationalError) as error:
+            logger.warning("Looking for jobs of dead workers failed, trying again: %s", error)
+
+
+def take_up_stalled(stalled_after: float = STALLED_AFTER) -> list[int]:
+    """Queue again the running jobs whose worker is gone; returns their ids.
+
+    A job that has been started MAX_TAKEN_UP times without ever ending becomes failed instead.
+    """
+    with db.transaction("worker") as connection:
+        # one at a time, each with a fresh look: a job must not be taken from the worker that just took it up
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('miles stalled jobs'))"))
+        stalled = connection.execute(
+            text(
+                """
+                UPDATE procrastinate_jobs SET
+                    status = (CASE WHEN attempts + 1 >= :most THEN 'failed' ELSE 'todo' END)::procrastinate_job_status,
+                    attempts = attempts + 1, scheduled_at = NULL, worker_id = NULL, abort_requested = false
+                WHERE status = 'doing' AND NOT EXISTS (
+                    SELECT FROM procrastinate_workers
+                    WHERE id = worker_id AND last_heartbeat > now() - make_interval(secs => :age)
+                )
+                RETURNING id, task_name, status::text, args
+                """
+            ),
+            {"most": MAX_TAKEN_UP, "age": stalled_after},
+        ).all()
+        for job in stalled:
+            if job.status == "failed":
+                reason = f"The worker died {MAX_TAKEN_UP} times while doing this. Look at its log and its memory, then retry."
+                _write_reason(connection, job.id, reason)
+                if "collection_id" in job.args:
+                    collecting.give_up(connection, job.args["collection_id"], reason)
+        if stalled:
+            logger.info(
+                "Taking up jobs of a dead worker: %s", ", ".join(f"{job.task_name} {job.id}" for job in stalled)
+            )
+            connection.execute(
+                text(
+                    "SELECT pg_notify('procrastinate_any_queue_v1', json_build_object('type', 'job_inserted', 'job_id', 0)::text)"
+                )
+            )
+        return [job.id for job in stalled]
+
+
+def _keep_reason(call_next: Callable[[], Any], context: procrastinate.JobContext, worker: object) -> Any:
+    """Around each job: why it failed is written down, and forgotten when it has succeeded after all."""
+    job_id, collection_id = context.job.id, context.job.task_kwargs.get("collection_id")
+    try:
+        result = call_next()
+    except JobAborted:
+        raise
+    except BaseException as error:
+        again = context.task.get_retry_exception(error, context.job)
+        reason = str(error) if isinstance(error, MilesError) else f"{type(error).__name__}: {error}"
+        try:
+            with db.transaction("worker") as connection:
+                _write_reason(connection, job_id, reason)
+                if again and isinstance(collection_id, int):
+                    collecting.wait(connection, collection_id)
+        except (DatabaseUnavailable, OperationalError):
+            logger.exception(
+                "The reason of a failed job could not be stored", extra={"job_id": job_id, "reason": reason}
+            )
+        raise
+    with db.transaction("worker") as connection:
+        connection.execute(text("DELETE FROM job_failures WHERE job_id = :id"), {"id": job_id})
+    return result
+
+
+def _write_reason(connection: Connection, job_id: int | None, reason: str) -> None:
+    connection.execute(
+        text(
+            "INSERT INTO job_failures (job_id, reason) VALUES (:id, :reason)"
+            " ON CONFLICT (job_id) DO UPDATE SET reason = excluded.reason, at = now()"
+        ),
+        {"id": job_id, "reason": reason[:2000].replace("\x00", "")},
+    )
+
+
+def _already_asked(connection: Connection, target: str, kind: str) -> bool:
+    """Whether the same collection still waits or runs."""
+    return connection.execute(
+        text(
+            "SELECT EXISTS (SELECT FROM collections WHERE target = :target AND kind = :kind"
+            " AND state IN ('waiting', 'running'))"
+        ),
+        {"target": target, "kind": kind},
+    ).scalar_one()
+
+
+def _defer(connection: Connection, task: Task, **arguments: Any) -> None:
+    configure_task(
+        name=task.name,
+        job_manager=_DEFERRING,
+        lock=task.lock,
+        queue=task.queue,
+        connection=db.psycopg_connection(connection),
+    ).defer(**arguments)
+
+
+def _defer_once(connection: Connection, task: Task) -> None:
+    """Queue a task without arguments, unless it waits already.
+
+    The waiting job is locked until the caller's transaction ends: it can't start before what the caller
+    wrote is there for it to see. (procrastinate's queueing lock knows no such thing; its refusal would also
+    end the caller's transaction, and a job to be retried could not go back among the waiting ones.)
+    """
+    waiting = connection.execute(
+        text(
+            "SELECT id FROM procrastinate_jobs WHERE task_name = :name AND status = 'todo'"
+            " AND (scheduled_at IS NULL OR scheduled_at <= now()) LIMIT 1 FOR SHARE SKIP LOCKED"
+        ),
+        {"name": task.name},
+    ).first()
+    if waiting is None:
+        _defer(connection, task)
