@@ -4,13 +4,15 @@ Each question is one bounded query: a page of rows, a capped count, a histogram.
 nothing here knows who shows the answer.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import Connection, text
+
+from miles.rollups import AGE_BANDS, DURATION_BANDS, SCORE_BINS, VELOCITY_EDGES, overview
 
 Sort = Literal["score", "velocity", "outlier", "age", "views"]
 
@@ -23,27 +25,20 @@ SORTS: dict[Sort, str] = {
     "views": "views DESC NULLS LAST, candidate_id",
 }
 
-# Bands in seconds, [from, to).
-DURATIONS: dict[str, tuple[float, float | None]] = {
-    "up to 1 min": (0, 60.5),  # a Short of "60 s" may be 60.4
-    "1–3 min": (60.5, 180.5),
-    "3–10 min": (180.5, 600),
-    "10–30 min": (600, 1800),
-    "over 30 min": (1800, None),
-}
-# Age of a video when it was last seen, in days, [from, to).
-AGES: dict[str, tuple[float, float | None]] = {
-    "under 1 day": (0, 1),
-    "1–2 days": (1, 3),
-    "3–6 days": (3, 7),
-    "1–4 weeks": (7, 28),
-    "1–3 months": (28, 91),
-    "over 3 months": (91, None),
-}
+
+def _from_to(bands: Iterable[tuple[float | None, str]]) -> dict[str, tuple[float, float | None]]:
+    """[from, to) of each band by name."""
+    ends = [(end, name) for end, name in bands]
+    starts = [0.0, *(end for end, _ in ends if end is not None)]
+    return {name: (start, end) for start, (end, name) in zip(starts, ends, strict=True)}
+
+
+# The same bands as in the roll-ups, so that a filtered page and the whole one say the same things.
+DURATIONS = _from_to(DURATION_BANDS)  # seconds
+AGES = _from_to(AGE_BANDS)  # days from publishing to the newest look
 
 COUNT_CAP = 10_000  # beyond it "more than 10,000" says enough, and counting on would cost a scan
-SCORE_BINS = 50  # bins of the score's histogram: 2 in 100 each
-DECADE_BINS = 6  # bins for each factor of ten of a velocity
+DECADE_BINS = round(1 / (VELOCITY_EDGES[1] - VELOCITY_EDGES[0]))  # velocity bins for each factor of ten
 MOST_SNAPSHOTS = 2_000  # of one candidate; a video seen daily in 110 countries for two weeks has 1,500
 
 
@@ -168,7 +163,6 @@ class State:
 
     candidates: int
     sample: int  # of them invented
-    scored: int
     newest: datetime | None  # the newest look at any video
     base_rate: float | None  # of the newest score
     model_version: str | None
@@ -210,13 +204,38 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Predicted against measured velocity: a density over logarithmic cells, and how well they agree."""
+    """Predicted against measured velocity: how many videos lie in each cell of two logarithmic scales."""
 
-    cells: tuple[tuple[int, int, int], ...]  # (measured, predicted, n); a cell is 1/DECADE_BINS of a decade
-    n: int
-    correlation: float | None  # Pearson's, of the logarithms
-    inside: float | None  # share of measured velocities within the predicted interval
-    factor: float | None  # median of the larger ÷ the smaller
+    cells: tuple[tuple[int, int, int], ...]  # (measured, predicted, n); a cell is 1/DECADE_BINS of a decade wide
+
+    @property
+    def n(self) -> int:
+        return sum(n for *_, n in self.cells)
+
+    @property
+    def rank_correlation(self) -> float | None:
+        """Spearman's, those of one cell sharing their rank; None where one side does not vary."""
+        n = self.n
+        ranks: list[dict[int, float]] = []
+        for axis in (0, 1):
+            totals: dict[int, int] = {}
+            for cell in self.cells:
+                totals[cell[axis]] = totals.get(cell[axis], 0) + cell[2]
+            below, middle = 0, {}
+            for position in sorted(totals):
+                middle[position] = below + totals[position] / 2 - n / 2  # centred, so its mean is 0
+                below += totals[position]
+            ranks.append(middle)
+        both = sum(ranks[0][m] * ranks[1][p] * k for m, p, k in self.cells)
+        one = sum(ranks[0][m] ** 2 * k for m, _, k in self.cells)
+        other = sum(ranks[1][p] ** 2 * k for _, p, k in self.cells)
+        return both / math.sqrt(one * other) if one > 0 and other > 0 else None
+
+    def within(self, factor: float) -> float | None:
+        """The share whose prediction is less than `factor` times too high or too low, by cells."""
+        reach = math.log10(factor) * DECADE_BINS
+        near = sum(n for measured, predicted, n in self.cells if abs(measured - predicted) <= reach)
+        return near / self.n if self.cells else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,12 +292,6 @@ def conditions(filters: Filters) -> tuple[str, dict[str, Any]]:
         if chosen:
             clauses.append(f"c.{column} = ANY(:{column})")
             values[column] = list(chosen)
-    if filters.channel.strip():
-        clauses.append(
-            "c.channel_key IN (SELECT channel_key FROM channels WHERE channel_key = :channel"
-            " OR to_tsvector('simple', coalesce(name, '')) @@ plainto_tsquery('simple', :channel))"
-        )
-        values["channel"] = filters.channel.replace("\x00", " ").strip()
     if bands := [DURATIONS[name] for name in filters.durations if name in DURATIONS]:
         clauses.append(
             "("
@@ -303,13 +316,36 @@ def conditions(filters: Filters) -> tuple[str, dict[str, Any]]:
     return " AND ".join(clauses) or "true", values
 
 
+def source(filters: Filters) -> tuple[str, dict[str, Any]]:
+    """The candidates to filter, as SQL for FROM, and its parameters.
+
+    A channel has few videos: they are fetched first, behind OFFSET 0, or else the planner walks along
+    the whole index of the order in search of them (half a second instead of one millisecond).
+    """
+    if not filters.channel.strip():
+        return "candidates", {}
+    return (
+        "(SELECT * FROM candidates WHERE channel_key = ANY(ARRAY("
+        "SELECT channel_key FROM channels WHERE channel_key = :channel"
+        " OR to_tsvector('simple', coalesce(name, '')) @@ plainto_tsquery('simple', :channel))) OFFSET 0)",
+        {"channel": filters.channel.replace("\x00", " ").strip()},
+    )
+
+
+def subset(filters: Filters) -> tuple[str, dict[str, Any]]:
+    """The candidates that pass the filters, as SQL from FROM on, and its parameters."""
+    where, values = conditions(filters)
+    table, more = source(filters)
+    return f"FROM {table} AS c WHERE {where}", {**values, **more}
+
+
 def page(connection: Connection, filters: Filters, sort: Sort, limit: int, offset: int = 0) -> list[Row]:
     """One page of candidates in the order of `sort`, unknown values last."""
-    where, values = conditions(filters)
+    chosen, values = subset(filters)
     found = connection.execute(
         text(f"""
             SELECT {", ".join(ROW_COLUMNS)}
-            FROM (SELECT * FROM candidates c WHERE {where} ORDER BY {SORTS[sort]} LIMIT :limit OFFSET :offset) AS c
+            FROM (SELECT * {chosen} ORDER BY {SORTS[sort]} LIMIT :limit OFFSET :offset) AS c
             {ROW_JOINS}
             ORDER BY {", ".join(f"c.{key.strip()}" for key in SORTS[sort].split(","))}
         """),
@@ -320,10 +356,10 @@ def page(connection: Connection, filters: Filters, sort: Sort, limit: int, offse
 
 def count(connection: Connection, filters: Filters, cap: int = COUNT_CAP) -> int:
     """How many candidates pass the filters, counted no further than `cap` + 1."""
-    where, values = conditions(filters)
+    chosen, values = subset(filters)
     return (
         connection.scalar(
-            text(f"SELECT count(*) FROM (SELECT FROM candidates c WHERE {where} LIMIT :cap) AS found"),
+            text(f"SELECT count(*) FROM (SELECT {chosen} LIMIT :cap) AS found"),
             {**values, "cap": cap + 1},
         )
         or 0
@@ -394,78 +430,83 @@ def detail(connection: Connection, candidate_id: str) -> Detail | None:
 
 def state(connection: Connection) -> State:
     """How much there is and how old it is."""
-    found = connection.execute(
+    candidates, sample, newest = connection.execute(
         text("""
             SELECT (SELECT count(*) FROM candidates),
                 (SELECT count(*) FROM candidates WHERE sample),
-                (SELECT count(*) FROM candidates WHERE viral_score IS NOT NULL),
                 (SELECT max(last_seen_at) FROM candidates)
         """)
     ).one()
-    newest_score = connection.execute(
+    top = connection.execute(
         text(
-            "SELECT base_rate, model_version FROM candidates WHERE viral_score IS NOT NULL ORDER BY scored_at DESC LIMIT 1"
+            "SELECT base_rate, model_version FROM candidates ORDER BY viral_score DESC NULLS LAST, candidate_id LIMIT 1"
         )
     ).one_or_none()
-    base_rate, model_version = newest_score or (None, None)
-    return State(*found, base_rate=base_rate, model_version=model_version)
+    base_rate, model_version = top or (None, None)
+    return State(candidates, sample, newest, base_rate, model_version)
 
 
 def options(connection: Connection) -> Options:
-    """What the filters can offer."""
-    found = connection.execute(
-        text("""
-            SELECT kind, value, sum(n)::bigint FROM (
-                SELECT platform, media_type, category, language, count(*) AS n FROM candidates
-                GROUP BY platform, media_type, category, language
-            ) AS cells
-            CROSS JOIN LATERAL (VALUES
-                ('platforms', platform), ('formats', media_type), ('categories', category), ('languages', language)
-            ) AS by_kind (kind, value)
-            WHERE value IS NOT NULL GROUP BY kind, value ORDER BY sum(n) DESC, value
-        """)
-    )
-    by_kind: dict[str, dict[str, int]] = {"platforms": {}, "formats": {}, "categories": {}, "languages": {}}
-    for kind, value, n in found:
-        by_kind[kind][value] = n
+    """What the filters can offer, from the roll-up; nothing before the first one."""
+    found = overview(connection) or {}
     earliest, latest = connection.execute(text("SELECT min(published_at), max(published_at) FROM candidates")).one()
     return Options(
-        **by_kind,
+        **{
+            kind: {choice["value"]: choice["n"] for choice in found.get(kind, ())}
+            for kind in ("platforms", "formats", "categories", "languages")
+        },
         published_from=earliest.date() if earliest else None,
         published_to=latest.date() if latest else None,
     )
 
 
 def scores(connection: Connection, filters: Filters) -> Scores:
-    """Distribution of the scores by group, and predicted against measured velocity, of a set of candidates."""
-    where, values = conditions(filters)
-    found = connection.execute(
+    """Distribution of the scores by group, and predicted against measured velocity, of a set of candidates.
+
+    The whole set comes from the roll-up; a filtered one is counted now.
+    """
+    if not filters.active and (found := overview(connection)):
+        return _rolled_up(found)
+    chosen, values = subset(filters)
+    counted = connection.execute(
         text(f"""
             WITH cells AS (
-                SELECT platform, category, {_band("duration", DURATIONS)} AS duration,
+                SELECT platform, media_type AS format, category, {_band("duration", DURATIONS)} AS duration,
                     {_band("extract(epoch FROM observed_at - published_at) / 86400", AGES)} AS age,
-                    least(floor(viral_score * {SCORE_BINS})::int, {SCORE_BINS - 1}) AS bin, count(*) AS n
-                FROM candidates c WHERE viral_score IS NOT NULL AND {where}
-                GROUP BY 1, 2, 3, 4, 5
+                    least(floor(viral_score * {SCORE_BINS})::int, {SCORE_BINS - 1}) AS bin,
+                    count(*) AS n, sum(base_rate) AS base
+                {chosen} AND viral_score IS NOT NULL
+                GROUP BY 1, 2, 3, 4, 5, 6
             )
-            SELECT kind, value, bin, sum(n)::bigint FROM cells
+            SELECT kind, value, bin, sum(n)::bigint, sum(base) FROM cells
             CROSS JOIN LATERAL (VALUES
-                ('all', ''), ('platform', platform), ('category', category), ('duration', duration), ('age', age)
+                ('all', 'all'), ('platform', platform), ('format', format), ('category', category),
+                ('duration', duration), ('age', age)
             ) AS by_kind (kind, value)
             WHERE value IS NOT NULL GROUP BY kind, value, bin
         """),
         values,
     )
     counts: dict[tuple[str, str], list[int]] = {}
-    for kind, value, position, n in found:
+    base = 0.0
+    for kind, value, position, n, base_rates in counted:
         counts.setdefault((kind, value), [0] * SCORE_BINS)[position] = n
+        base += (base_rates or 0.0) if kind == "all" else 0.0
     histograms = [Histogram(kind, group, tuple(bins)) for (kind, group), bins in counts.items()]
     order = {name: position for position, name in enumerate((*DURATIONS, *AGES))}
     histograms.sort(key=lambda h: (order.get(h.group, 0), -h.n, h.group))
-    base_rate = connection.scalar(
-        text(f"SELECT base_rate FROM candidates c WHERE viral_score IS NOT NULL AND {where} LIMIT 1"), values
+    total = sum(h.n for h in histograms if h.kind == "all")
+    cells = connection.execute(
+        text(f"""
+            SELECT {_cell("velocity")}, {_cell("predicted_velocity")}, count(*)
+            {chosen} AND velocity IS NOT NULL AND predicted_velocity IS NOT NULL AND observed_at IS NOT NULL
+            GROUP BY 1, 2
+        """),
+        values,
     )
-    return Scores(tuple(histograms), _agreement(connection, where, values), base_rate)
+    return Scores(
+        tuple(histograms), Agreement(tuple((m, p, n) for m, p, n in cells)), base / total if total and base else None
+    )
 
 
 def pattern_scopes(connection: Connection) -> list[str]:
@@ -496,53 +537,32 @@ def days(connection: Connection, most: int = 30) -> list[Day]:
     return [Day(*row) for row in reversed(found)]
 
 
-def rollup(connection: Connection, name: str) -> tuple[dict[str, Any], datetime] | None:
-    """A roll-up by name with the moment it was made, or None before the first."""
-    found = connection.execute(
-        text("SELECT data, refreshed_at FROM rollups WHERE name = :name"), {"name": name}
-    ).one_or_none()
-    if found is None:
-        return None
-    data = found.data if isinstance(found.data, dict) else json.loads(found.data)
-    return data, found.refreshed_at
+def snapshots(connection: Connection) -> int:
+    """How many snapshots there are, as of the last roll-up."""
+    return connection.scalar(text("SELECT coalesce(sum(snapshots), 0)::bigint FROM daily_counts")) or 0
 
 
-def channels_named(connection: Connection, channel_key: str) -> str | None:
-    """The name of a channel given by key."""
-    return connection.scalar(text("SELECT name FROM channels WHERE channel_key = :key"), {"key": channel_key})
-
-
-def _agreement(connection: Connection, where: str, values: dict[str, Any]) -> Agreement:
-    both = f"velocity > 0 AND predicted_velocity > 0 AND {where}"
-    found = connection.execute(
-        text(f"""
-            SELECT floor(log(velocity) * {DECADE_BINS})::int, floor(log(predicted_velocity) * {DECADE_BINS})::int, count(*),
-                count(*) FILTER (WHERE velocity BETWEEN velocity_low AND velocity_high),
-                sum(log(velocity)), sum(log(predicted_velocity)),
-                sum(log(velocity) ^ 2), sum(log(predicted_velocity) ^ 2), sum(log(velocity) * log(predicted_velocity))
-            FROM candidates c WHERE {both} GROUP BY 1, 2
-        """),
-        values,
-    ).all()
-    n = sum(cell[2] for cell in found)
-    if n == 0:
-        return Agreement((), 0, None, None, None)
-    inside, x, y, xx, yy, xy = (sum(cell[k] for cell in found) for k in range(3, 9))
-    spread = (n * xx - x * x) * (n * yy - y * y)
-    distances = sorted((abs(m - p) / DECADE_BINS, cell_n) for m, p, cell_n, *_ in found)
-    seen, middle = 0, 0.0
-    for distance, cell_n in distances:
-        seen += cell_n
-        if seen * 2 >= n:
-            middle = distance
-            break
-    return Agreement(
-        cells=tuple((cell[0], cell[1], cell[2]) for cell in found),
-        n=n,
-        correlation=(n * xy - x * y) / spread**0.5 if spread > 0 else None,
-        inside=inside / n,
-        factor=10**middle,
+def _rolled_up(found: Mapping[str, Any]) -> Scores:
+    groups = found["scores"]["groups"]
+    whole = next((group for group in groups if group["by"] == "all"), None)
+    return Scores(
+        tuple(Histogram(group["by"], group["value"], tuple(group["counts"])) for group in groups),
+        Agreement(
+            tuple(
+                (measured, predicted, n)
+                for predicted, row in enumerate(found["velocity"]["counts"])
+                for measured, n in enumerate(row)
+                if n
+            )
+        ),
+        whole["base_rate"] if whole else None,
     )
+
+
+def _cell(velocity: str) -> str:
+    """SQL for the logarithmic cell of a velocity, those beyond the ends in the last ones (as in the roll-up)."""
+    last = len(VELOCITY_EDGES) - 2
+    return f"least(floor(log(greatest({velocity}, 1)) * {DECADE_BINS})::int, {last})"
 
 
 def _band(value: str, bands: Mapping[str, tuple[float, float | None]]) -> str:

@@ -72,6 +72,24 @@ def nothing_yet(what: str, *, icon: str = ":material/inbox:") -> None:
         st.space("small")
 
 
+def no_match() -> None:
+    """The empty state of a list whose filters nothing passes."""
+    with st.container(border=True, horizontal_alignment="center", gap="small"):
+        st.space("small")
+        st.markdown("### :material/filter_alt_off:")
+        st.markdown("**No video passes these filters.**", text_alignment="center")
+        st.caption("Widen the dates or the score, or clear the filters.", text_alignment="center")
+        st.space("small")
+
+
+def first_page_for(chosen: object) -> None:
+    """Go back to page 1 when what is listed has changed; call before the pagination (key "page")."""
+    before = st.session_state.get("listed")
+    if before is not None and before != chosen:
+        st.session_state["page"] = 1
+    st.session_state["listed"] = chosen
+
+
 def _foot(state: data.State) -> None:
     """The state of the data at the foot of the sidebar."""
     with st.sidebar:

@@ -1,0 +1,57 @@
+"""Candidates as a table: numbers that line up, one row for each; a click on a row opens the details."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import pandas as pd
+import streamlit as st
+
+from miles.browse import Row
+from ui import words
+
+
+def candidates(rows: Sequence[Row], growth: Mapping[str, Sequence[int]], *, now: datetime) -> None:
+    """One page of candidates."""
+    column = st.column_config
+    frame = pd.DataFrame(
+        {
+            "Title": [row.title for row in rows],
+            "Score": [None if row.viral_score is None else row.viral_score * 100 for row in rows],
+            "Usual": [row.outlier_multiple for row in rows],
+            "Velocity": [row.velocity for row in rows],
+            "Growth": [list(growth.get(row.candidate_id, ())) or None for row in rows],
+            "Views": pd.array([row.views for row in rows], dtype="Int64"),
+            "Age": [words.age(row.published_at, now) for row in rows],
+            "Length": [words.duration(row.duration) for row in rows],
+            "Channel": [row.channel_name for row in rows],
+            "Category": [row.category for row in rows],
+            "Language": [row.language for row in rows],
+            "Original": [row.url for row in rows],
+        }
+    )
+    event = st.dataframe(
+        frame,
+        hide_index=True,
+        height=min(36 * len(rows) + 38, 720),
+        on_select="rerun",
+        selection_mode="single-row",
+        key="table",
+        alt="Candidates, one in each row",
+        column_config={
+            "Title": column.TextColumn(width="large", pinned=True),
+            "Score": column.ProgressColumn(
+                "Score, in 100", min_value=0, max_value=100, format="%.0f", help=words.MEANING["score"], width="small"
+            ),
+            "Usual": column.NumberColumn("× usual", format="%.2f×", help=words.MEANING["outlier"], width="small"),
+            "Velocity": column.NumberColumn(
+                "Views a day", format="compact", help=words.MEANING["velocity"], width="small"
+            ),
+            "Growth": column.LineChartColumn("Growth", help="Views over the days it was seen.", width="small"),
+            "Views": column.NumberColumn(format="compact", help=words.MEANING["views"], width="small"),
+            "Age": column.TextColumn(width="small", help="Time since it was published."),
+            "Length": column.TextColumn(width="small"),
+            "Original": column.LinkColumn(display_text="Open", width="small"),
+        },
+    )
+    if chosen := event.selection.rows:
+        st.query_params["video"] = rows[chosen[0]].candidate_id
