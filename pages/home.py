@@ -24,11 +24,9 @@ page.header(
 )
 
 days = data.days()
-with st.grid(4, min_column_width=190, gap="small"):
-    page.total("Videos", state.candidates, [day.candidates for day in days], "first seen", days)
-    page.total("Snapshots", data.snapshots(), [day.snapshots for day in days], "taken", days)
-    page.freshness(state, now)
-    page.scored(state)
+with st.grid(2, min_column_width=260, gap="small"):
+    page.total("Videos", state.candidates, [day.candidates for day in days], "first seen")
+    page.total("Snapshots", data.snapshots(), [day.snapshots for day in days], "taken")
 
 recent = Filters(published_from=(state.newest - RECENT).date())
 for sort, title, why in (

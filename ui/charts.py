@@ -8,6 +8,18 @@ import streamlit as st
 
 CONFIG = {"displayModeBar": False, "scrollZoom": False, "responsive": True}
 MARGIN = {"l": 8, "r": 12, "t": 8, "b": 8}
+RATIOS = {
+    0.25: "−75%",
+    0.5: "−50%",
+    0.75: "−25%",
+    0.9: "−10%",
+    1.0: "±0",
+    1.1: "+10%",
+    1.25: "+25%",
+    1.5: "+50%",
+    2.0: "+100%",
+    4.0: "+300%",
+}
 FAINT = "rgba(128,140,146,0.22)"
 MUTED = "rgba(128,140,146,0.75)"
 
@@ -62,7 +74,7 @@ def intervals(
     no_effect: float | None,
     labels: Sequence[str],
     hover: Sequence[str],
-    tickformat: str | None = None,
+    axis: str = "",
     ticks: Mapping[float, str] | None = None,
     log: bool = False,
 ) -> go.Figure:
@@ -96,7 +108,9 @@ def intervals(
         range=[len(names) - 0.5, -0.5],
         showgrid=False,
     )
-    chart.update_xaxes(tickformat=tickformat, type="log" if log else "linear", showgrid=True, gridcolor=FAINT)
+    chart.update_xaxes(type="log" if log else "linear", showgrid=True, gridcolor=FAINT)
+    if axis:
+        chart.update_xaxes(title={"text": axis, "font": {"size": 12}})
     if ticks:
         chart.update_xaxes(tickvals=list(ticks), ticktext=list(ticks.values()))
     if no_effect is not None:

@@ -91,8 +91,18 @@ def how_many(count: int) -> str:
     return f"more than {words.full(COUNT_CAP)}" if count > COUNT_CAP else words.full(count)
 
 
+def of_scope(scope: str) -> dict[str, str]:
+    """The filters, as they stand in the URL, of a scope of title patterns ("category:Music")."""
+    kind, _, value = scope.partition(":")
+    if kind == "format":
+        value = words.FORMATS.get(value, value)  # the URL holds what the widget shows
+    if kind == "platform":
+        value = words.platform(value)
+    return {kind: value} if kind in EMPTY and value else {}
+
+
 def _fields(options: Options, query: str) -> Filters:
-    platforms = _several("Platform", "platform", options.platforms, platform)
+    platforms = _several("Platform", "platform", options.platforms, words.platform)
     formats = _several("Format", "format", options.formats, lambda name: words.FORMATS.get(name, name))
     durations = _several("Duration", "duration", DURATIONS, str)
     categories = st.multiselect(
@@ -132,11 +142,6 @@ def _fields(options: Options, query: str) -> Filters:
     )
 
 
-def platform(name: str) -> str:
-    """A platform's name as its owners write it."""
-    return {"youtube": "YouTube", "tiktok": "TikTok"}.get(name, name.capitalize())
-
-
 def _several(label: str, key: str, values: Iterable[str], show: Callable[[str], str]) -> list[str]:
     return st.pills(label, list(values), selection_mode="multi", key=key, bind="query-params", format_func=show)
 
@@ -149,7 +154,7 @@ def _clear() -> None:
 def _remember_broken(options: Options) -> None:
     """Note what the address asks for that we don't have, before Streamlit drops it from the address."""
     allowed: dict[str, Iterable[str]] = {
-        "platform": {*options.platforms, *map(platform, options.platforms)},
+        "platform": {*options.platforms, *map(words.platform, options.platforms)},
         "format": {*options.formats, *words.FORMATS.values()},
         "duration": DURATIONS,
         "category": options.categories,

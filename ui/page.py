@@ -4,7 +4,7 @@
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -61,24 +61,68 @@ def header(title: str, context: str | None = None, *, icon: str | None = None, h
             st.caption(context)
 
 
-def nothing_yet(what: str, *, icon: str = ":material/inbox:") -> None:
+def nothing_yet(what: str) -> None:
     """The empty state of a page that needs collected videos: says what is missing and where to get it."""
-    with st.container(border=True, horizontal_alignment="center", gap="small"):
-        st.space("small")
-        st.markdown(f"### {icon}")
-        st.markdown(f"**{what}**", text_alignment="center")
-        st.caption("Collect a topic, import a file, or look around with sample data.", text_alignment="center")
-        st.page_link("pages/home.py", label="Get videos in", icon=":material/add_circle:")
-        st.space("small")
+    _blank(
+        ":material/inbox:",
+        what,
+        "Collect a topic, import a file, or look around with sample data.",
+        ("pages/home.py", "Get videos in", ":material/add_circle:"),
+    )
+
+
+def total(label: str, value: int, series: Sequence[float], what: str) -> None:
+    """A number with what came in on each of the last days, as bars."""
+    st.metric(
+        label,
+        words.count(value),
+        border=True,
+        height="stretch",
+        chart_data=list(series) if len(series) > 1 else None,
+        chart_type="bar",
+        help=f"{words.full(value)}; the bars are those {what} on each of the last {len(series)} days with any.",
+    )
 
 
 def no_match() -> None:
     """The empty state of a list whose filters nothing passes."""
-    with st.container(border=True, horizontal_alignment="center", gap="small"):
+    _blank(
+        ":material/filter_alt_off:",
+        "No video passes these filters.",
+        "Widen the dates or the score, or clear the filters.",
+    )
+
+
+def not_scored() -> None:
+    """The empty state of a page that needs scores where nothing is scored yet."""
+    _blank(
+        ":material/speed:",
+        "Nothing is scored yet.",
+        "A worker scores new videos by itself; `python -m miles score` does it now.",
+        ("pages/operations.py", "See the jobs", ":material/settings:"),
+    )
+
+
+def too_few_for_patterns() -> None:
+    """The empty state of the title patterns where none could be measured."""
+    _blank(
+        ":material/title:",
+        "Not enough data for title patterns.",
+        "A pattern is told from 30 videos of 10 channels on, each with enough other videos to say what is usual. "
+        "Collect more, or wait for the next roll-up.",
+        ("pages/operations.py", "Collect more", ":material/download:"),
+    )
+
+
+def _blank(icon: str, what: str, hint: str, link: tuple[str, str, str] | None = None) -> None:
+    with st.container(border=True, horizontal_alignment="center", gap="xsmall"):
         st.space("small")
-        st.markdown("### :material/filter_alt_off:")
-        st.markdown("**No video passes these filters.**", text_alignment="center")
-        st.caption("Widen the dates or the score, or clear the filters.", text_alignment="center")
+        st.markdown(f"### {icon}", text_alignment="center")
+        st.markdown(f"**{what}**", text_alignment="center")
+        st.caption(hint, text_alignment="center")
+        if link:
+            path, label, link_icon = link
+            st.page_link(path, label=label, icon=link_icon)
         st.space("small")
 
 

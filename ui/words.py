@@ -143,6 +143,11 @@ def plural(number: float, one: str, many: str | None = None) -> str:
     return f"{count(number)} {one if number == 1 else many or one + 's'}"
 
 
+def platform(name: str) -> str:
+    """A platform's name as its owners write it."""
+    return {"youtube": "YouTube", "tiktok": "TikTok"}.get(name, name.capitalize())
+
+
 def shorten(title: str, width: int) -> str:
     """Cut a title at a word so that it takes at most `width` columns (an ideograph takes two)."""
     used, cut = 0, 0

@@ -1,0 +1,97 @@
+"""The ways to get videos in (for an empty Miles) and what to do next (for a full one)."""
+
+from datetime import datetime, timedelta
+
+import streamlit as st
+
+from miles import db, jobs, settings
+from miles.browse import State
+from miles.errors import MilesError
+from ui import words
+
+OLD = timedelta(hours=24)
+
+
+def three() -> None:
+    """Collect a topic, import a file, load sample data: the empty state of Home."""
+    with st.grid(3, min_column_width=260, gap="small"):
+        with st.container(border=True, height="stretch", gap="small"):
+            st.markdown("#### :material/travel_explore: Collect a topic")
+            st.caption("Searches YouTube with yt-dlp, stores what it finds and scores it. Needs a network.")
+            with st.form("collect", border=False):
+                topic = st.text_input("Topic", placeholder="street food", label_visibility="collapsed", max_chars=200)
+                if st.form_submit_button("Collect now", type="primary", icon=":material/download:", width="stretch"):
+                    _collect(topic)
+        with st.container(border=True, height="stretch", gap="small"):
+            st.markdown("#### :material/upload_file: Import a file")
+            st.caption("yt-dlp JSON, JSON lines, CSV or Parquet; columns are recognised by their usual names.")
+            st.code("python -m miles import FILE", language="bash")
+            st.caption("`--dry-run` shows what would happen, `--map ours=theirs` names a column.")
+        with st.container(border=True, height="stretch", gap="small"):
+            st.markdown("#### :material/science: Load sample data")
+            st.caption("About 2,000 invented videos of 60 invented channels, to look around. One click removes them.")
+            st.space("stretch")
+            if st.button("Load sample data", icon=":material/science:", width="stretch"):
+                with db.transaction("operator") as connection:
+                    jobs.defer_load_sample(connection)
+                st.session_state["waiting_for"] = "The sample"
+    _waiting()
+
+
+def next_steps(state: State, now: datetime) -> None:
+    """What a reader of Home may want to do next, the most urgent first."""
+    st.subheader("Next", anchor=False)
+    steps = [
+        ("pages/score_lab.py", "Score a draft", "Try a title and a thumbnail before you publish.", ":material/science:"),
+        ("pages/recommendations.py", "Get ideas", "Concepts for a topic, each with videos that back it.", ":material/lightbulb:"),
+        ("pages/title_patterns.py", "Read the patterns", "Words and forms that go with more views.", ":material/title:"),
+        ("pages/operations.py", "Collect more", "Topics, channels and hashtags, now or every six hours.", ":material/download:"),
+    ]  # fmt: skip
+    if state.newest and now - state.newest > OLD:
+        steps.insert(0, steps.pop())
+    with st.grid(4, min_column_width=210, gap="small"):
+        for path, label, what, icon in steps:
+            with st.container(border=True, height="stretch", gap="xxsmall"):
+                st.page_link(path, label=f"**{label}**", icon=icon)
+                st.caption(what)
+
+
+def _collect(topic: str) -> None:
+    if not topic.strip():
+        st.warning("Write what the videos should be about.", icon=":material/edit:")
+        return
+    try:
+        with db.transaction("operator") as connection:
+            jobs.defer_collection(connection, topic.strip(), asked_by=settings.load().user)
+    except MilesError as error:
+        st.warning(words.plain(str(error)))
+        return
+    st.session_state["waiting_for"] = f"“{words.plain(topic.strip())}”"
+
+
+@st.fragment(run_every=3)
+def _waiting() -> None:
+    """Says that a job was asked for, and opens the full page when its first videos are there."""
+    what = st.session_state.get("waiting_for")
+    if what is None:
+        return
+    with db.transaction("operator") as connection:
+        alive = jobs.workers_alive(connection)
+        from sqlalchemy import text
+
+        arrived = connection.scalar(text("SELECT EXISTS (SELECT FROM candidates)"))
+    if arrived:
+        del st.session_state["waiting_for"]
+        st.cache_data.clear()
+        st.rerun()
+    if alive:
+        st.info(
+            f"{what} is on its way; this page opens up when the first videos are in.", icon=":material/hourglass_top:"
+        )
+    else:
+        st.warning(
+            f"{what} is waiting: no worker is running. Start one with `python -m miles worker`, or all of Miles with "
+            "`python -m miles up`.",
+            icon=":material/hourglass_disabled:",
+        )
+    st.page_link("pages/operations.py", label="Follow it on Operations", icon=":material/settings:")
