@@ -50,7 +50,10 @@ def measure(file: Path, share: float, folder: Path) -> None:
     source = file if share >= 1 else sample_channels(file, share, folder / "share.parquet")
     for command in (["import", str(source)], ["score"]):
         subprocess.run(
-            [sys.executable, "-W", "ignore", "-m", "miles", *command], cwd=PROJECT, check=False, stdout=subprocess.DEVNULL
+            [sys.executable, "-W", "ignore", "-m", "miles", *command],
+            cwd=PROJECT,
+            check=False,
+            stdout=subprocess.DEVNULL,
         )
     from sqlalchemy import text
 
@@ -68,7 +71,9 @@ def sample_channels(file: Path, share: float, target: Path) -> Path:
     table = pq.read_table(file)
     channels = pc.unique(table["channel_id"])
     step = round(1 / share)
-    pq.write_table(table.filter(pc.is_in(table["channel_id"], channels.take(list(range(0, len(channels), step))))), target)
+    pq.write_table(
+        table.filter(pc.is_in(table["channel_id"], channels.take(list(range(0, len(channels), step))))), target
+    )
     return target
 
 

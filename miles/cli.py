@@ -15,7 +15,15 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from miles import __version__, db, settings
@@ -65,9 +73,10 @@ def _answer(as_json: bool, document: dict[str, Any], title: str) -> None:
 
 
 @contextmanager
-def _progress(text: str) -> Iterator[Callable[[int, int | None], None]]:
+def _progress(text: str, *counts: ProgressColumn) -> Iterator[Callable[[float, float | None], None]]:
     """A progress bar on stderr; yields `report(done, total)`."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    counts = counts or (MofNCompleteColumn(),)
+    columns = (TextColumn("{task.description}"), BarColumn(), *counts, TimeRemainingColumn())
     with Progress(*columns, console=people, transient=True, disable=not people.is_terminal) as bar:
         task = bar.add_task(text, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
@@ -81,7 +90,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and end.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and end.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done, on stderr.")] = False,
 ) -> None:
     if verbose:
@@ -89,7 +100,9 @@ def _options(
 
 
 @app.command(epilog="Example: python -m miles up --port 8600")
-def up(port: Annotated[int | None, typer.Option(min=1, max=65535, help="Where the dashboard listens [8501].")] = None) -> None:
+def up(
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Where the dashboard listens [8501].")] = None,
+) -> None:
     """Start the database, a worker and the dashboard; Ctrl-C ends them all."""
     from miles import up as supervisor
 
@@ -105,7 +118,9 @@ def migrate(as_json: Json = False) -> None:
 
 @app.command("import", epilog="Example: python -m miles import videos.csv --map title=Headline --map views=Plays")
 def import_(
-    files: Annotated[list[Path], typer.Argument(help="yt-dlp info JSON, JSON lines, CSV or Parquet.", show_default=False)],
+    files: Annotated[
+        list[Path], typer.Argument(help="yt-dlp info JSON, JSON lines, CSV or Parquet.", show_default=False)
+    ],
     mapping: Annotated[
         list[str] | None, typer.Option("--map", metavar="OURS=THEIRS", help="A column that Miles does not recognise.")
     ] = None,
@@ -119,12 +134,14 @@ def import_(
     for item in mapping or ():
         ours, separator, theirs = item.partition("=")
         if not separator or not ours or not theirs:
-            raise typer.BadParameter(f"{item!r} is not of the form OURS=THEIRS, e.g. title=Headline", param_hint="--map")
+            raise typer.BadParameter(
+                f"{item!r} is not of the form OURS=THEIRS, e.g. title=Headline", param_hint="--map"
+            )
         pairs[ours.strip()] = theirs.strip()
     db.ready()
-    with _progress("Importing") as report:
+    with _progress("Importing", TaskProgressColumn()) as report:
         outcome = importing.import_files(
-            files, mapping=pairs, dry_run=dry_run, on_progress=lambda at: report(at.done, at.total)
+            files, mapping=pairs, dry_run=dry_run, on_progress=lambda at: report(at.fraction, 1.0)
         )
     if not dry_run and outcome.new + outcome.updated:
         with db.transaction("worker") as connection:
@@ -178,7 +195,9 @@ def collect(
 @app.command(epilog="Example: python -m miles score --input drafts.csv --output scores.csv")
 def score(
     everything: Annotated[bool, typer.Option("--all", help="Score again what is scored already.")] = False,
-    input_file: Annotated[Path | None, typer.Option("--input", help="Score this file instead (no database needed).")] = None,
+    input_file: Annotated[
+        Path | None, typer.Option("--input", help="Score this file instead (no database needed).")
+    ] = None,
     output_file: Annotated[Path | None, typer.Option("--output", help="Where the scores of --input go.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -261,20 +280,35 @@ def recommend(
 @app.command(epilog="Example: python -m miles export --output music.parquet --category Music --min-score 0.5")
 def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="A file ending in .csv, .parquet or .jsonl.")],
-    text: Annotated[str | None, typer.Option(help="Words in the title.")] = None,
+    text: Annotated[str, typer.Option(help="Words in the title.")] = "",
+    channel: Annotated[str, typer.Option(help="A channel's key, or words of its name.")] = "",
     platform: Annotated[list[str] | None, typer.Option(help="Repeatable.")] = None,
+    format_: Annotated[list[str] | None, typer.Option("--format", help="short, video or live; repeatable.")] = None,
     category: Annotated[list[str] | None, typer.Option(help="Repeatable.")] = None,
-    min_score: Annotated[float | None, typer.Option(min=0, max=1)] = None,
+    language: Annotated[list[str] | None, typer.Option(help="Repeatable.")] = None,
+    min_score: Annotated[float, typer.Option(min=0, max=1, help="viral_score at least.")] = 0.0,
     as_json: Json = False,
 ) -> None:
     """Write all candidates that match to a file, with their counts, scores and provenance."""
-    from miles import exporting
+    from miles import export as exporting
     from miles.browse import Filters
 
+    kinds: dict[str, exporting.Format] = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl"}
+    kind = kinds.get(output.suffix.lower())
+    if kind is None:
+        raise typer.BadParameter(f"{output.name} should end in {', '.join(kinds)}", param_hint="--output")
+    filters = Filters(
+        text=text,
+        channel=channel,
+        platforms=tuple(platform or ()),
+        formats=tuple(format_ or ()),
+        categories=tuple(category or ()),
+        languages=tuple(language or ()),
+        score_from=round(min_score * 100),
+    )
     db.ready()
-    filters = Filters(text=text, platforms=tuple(platform or ()), categories=tuple(category or ()), min_score=min_score)
-    with db.transaction("viewer") as connection:
-        rows = exporting.export(connection, filters, output)
+    with _progress("Exporting") as report, db.transaction("viewer") as connection:
+        rows = exporting.to_file(connection, output, kind, filters=filters, on_progress=lambda done: report(done, None))
     _answer(as_json, {"exported": rows, "output": str(output)}, "Exported")
 
 

@@ -167,7 +167,9 @@ def _wait_until_answering(dashboard: Child, address: str, stopping: threading.Ev
         if dashboard.ended():
             raise MilesError(f"The dashboard did not start. The end of {dashboard.log}:\n{dashboard.last_words()}")
         if time.monotonic() > deadline:
-            raise MilesError(f"The dashboard does not answer at {address} after {START_TIMEOUT:.0f} s; see {dashboard.log}.")
+            raise MilesError(
+                f"The dashboard does not answer at {address} after {START_TIMEOUT:.0f} s; see {dashboard.log}."
+            )
         try:
             with urllib.request.urlopen(f"{address}/_stcore/health", timeout=2):  # noqa: S310  # our own http address
                 return
