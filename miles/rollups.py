@@ -1,0 +1,422 @@
+"""What the pages read instead of whole tables: measured numbers on each candidate, and small summaries.
+
+`refresh` runs after collecting, importing and scoring. It works in the caller's transaction as the worker,
+one at a time in the whole database; a second one waits. The definitions are those of `metrics.py` and
+`patterns.py`. What is there is what is summarised, sample data included; `overview` says how much of it is
+sample, so that a page can say so.
+
+The roll-up "overview" (`overview()`):
+
+    candidates, channels, snapshots, scored, drafts_scored, with_velocity, with_outlier, sample: counts
+    newest_snapshot: ISO time or null
+    model_version: of the latest score, or null; base_rate: mean over the scored, or null
+    platforms, formats, categories, languages: [{"value": "youtube", "n": 123}, …], greatest first
+    scores: {"bins": 50, "groups": [{"by": "platform", "value": "youtube", "n": 123, "base_rate": 0.1,
+             "counts": [50 numbers, from 0.00–0.02 to 0.98–1.00], "quantiles": {"0.05": …, "0.25", "0.5", "0.75", "0.95"}}]}
+             with by = all, platform, format, category, duration, age
+    velocity: {"edges": [41 numbers: log10 of views/day], "counts": [[row of measured for each predicted]],
+               "n": pairs, "spearman": their rank correlation or null}
+"""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from itertools import accumulate
+
+import numpy as np
+import psycopg
+from sqlalchemy import Connection, text
+
+from miles import db, metrics, patterns
+from miles.store import copy, run
+
+logger = logging.getLogger(__name__)
+
+LOCK = 0x726F6C6C7570  # advisory lock key ("rollup")
+PATTERNS_AFTER_SHARE = 0.01  # of the videos measured anew: fewer don't move a lift that a person would notice
+PATTERNS_AFTER = timedelta(hours=6)  # … but after this time they are told anyway
+SCORE_BINS = 50
+FINE_BINS = 1000  # quantiles of a score are read from these: exact to 0.001
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+VELOCITY_EDGES = tuple(round(0.2 * number, 1) for number in range(41))  # log10 of views per day, 1 to 10^8
+MAX_FILTER_VALUES = 200  # languages and categories that a filter offers
+# What sorting a million snapshots takes, for this transaction only.
+WORK_MEMORY = "160MB"
+
+DURATION_BANDS = (
+    (15, "up to 15 s"), (30, "15–30 s"), (60, "30–60 s"), (180, "1–3 min"), (600, "3–10 min"), (3600, "10–60 min"),
+    (None, "over 1 h"),
+)  # fmt: skip
+AGE_BANDS = (
+    (0.25, "under 6 h"), (1, "6–24 h"), (3, "1–3 days"), (7, "3–7 days"), (28, "1–4 weeks"), (365, "1–12 months"),
+    (None, "over a year"),
+)  # fmt: skip
+
+Progress = Callable[[int, int], object]
+
+
+def refresh(connection: Connection, on_progress: Progress | None = None, *, everything: bool = False) -> None:
+    """Measure what changed, then write all roll-ups anew.
+
+    Title patterns are the dear part: they are computed again only when PATTERNS_AFTER_SHARE of the videos
+    changed since the last time, when PATTERNS_AFTER has passed and something changed, or with `everything`.
+    `on_progress` is called with the steps done and their number.
+    """
+    tell = on_progress or (lambda done, total: None)
+    tell(0, 4)
+    measure(connection)
+    tell(1, 4)
+    _count_days(connection)
+    tell(2, 4)
+    if everything or _patterns_are_due(connection):
+        _write_patterns(connection)
+    tell(3, 4)
+    write(connection, "overview", _overview(connection))
+    tell(4, 4)
+
+
+def measure(connection: Connection) -> int:
+    """Measure the candidates that changed since they were last measured; returns how many those were.
+
+    The outlier multiples of the other videos of their channels move with them. Only rows whose numbers
+    change are written, and never `changed_at`.
+    """
+    run(connection, f"SELECT pg_advisory_xact_lock({LOCK})")
+    run(connection, f"SET LOCAL work_mem = '{WORK_MEMORY}'")
+    run(connection, _MEASURING)
+    row = run(connection, "SELECT count(*) FILTER (WHERE changed) FROM measuring").fetchone()
+    changed = row[0] if row else 0
+    if changed:
+        run(connection, _GROWN)
+        run(connection, _STANDING_OUT)
+        run(connection, _WRITE_MEASURED)
+        # refreshed_at stays: it tells when the patterns were computed
+        run(
+            connection,
+            "UPDATE rollups SET data = jsonb_set(data, '{changed}', to_jsonb((data->>'changed')::bigint"
+            f" + {int(changed)})) WHERE name = 'title_patterns'",
+        )
+    run(connection, "DROP TABLE IF EXISTS measuring, grown, standing_out, differing")
+    return changed
+
+
+def overview(connection: Connection) -> dict | None:
+    """The roll-up "overview", as the module's first lines describe it; None before the first refresh."""
+    return read(connection, "overview")
+
+
+def read(connection: Connection, name: str) -> dict | None:
+    return connection.scalar(text("SELECT data FROM rollups WHERE name = :name"), {"name": name})
+
+
+def write(connection: Connection, name: str, data: dict) -> None:
+    connection.execute(
+        text(
+            "INSERT INTO rollups (name, data, refreshed_at) VALUES (:name, cast(:data AS jsonb), clock_timestamp())"
+            " ON CONFLICT (name) DO UPDATE SET data = excluded.data, refreshed_at = excluded.refreshed_at"
+        ),
+        {"name": name, "data": json.dumps(data)},
+    )
+
+
+# --- measured numbers -------------------------------------------------------------------------------
+
+# The candidates that changed, and the other videos of their channels.
+_MEASURING = """
+DROP TABLE IF EXISTS measuring, grown, standing_out, differing;
+CREATE TEMP TABLE measuring ON COMMIT DROP AS
+WITH pending AS MATERIALIZED (
+    SELECT candidate_id, channel_key FROM candidates WHERE measured_change IS DISTINCT FROM changed_at
+), concerned AS (
+    SELECT candidate_id FROM pending
+    UNION
+    SELECT candidates.candidate_id
+    FROM (SELECT DISTINCT channel_key FROM pending) AS channels JOIN candidates USING (channel_key)
+)
+SELECT candidate_id, channel_key, platform, coalesce(media_type, '') AS media_type,
+    coalesce(published_at, published_about) AS published,
+    changed_at, measured_change IS DISTINCT FROM changed_at AS changed
+FROM concerned JOIN candidates USING (candidate_id);
+ANALYZE measuring;
+"""
+
+_ERA = f"""(platform = 'youtube' AND media_type = 'short' AND observed_at < '{metrics.SHORTS_ERA.isoformat()}')"""
+
+# Velocity and charts of the candidates that changed: metrics.measured_velocity, by sets.
+_GROWN = f"""
+CREATE TEMP TABLE grown ON COMMIT DROP AS
+WITH shots AS (
+    SELECT candidate_id, observed_at, views, {_ERA} AS old_era,
+        first_value(observed_at) OVER newest_first AS newest_at,
+        first_value(views) OVER newest_first AS newest_views,
+        first_value({_ERA}) OVER newest_first AS newest_old_era
+    FROM measuring JOIN snapshots USING (candidate_id)
+    WHERE changed AND exact AND views IS NOT NULL
+    WINDOW newest_first AS (PARTITION BY candidate_id ORDER BY observed_at DESC)
+), pairs AS (
+    SELECT DISTINCT ON (candidate_id) candidate_id, old_era = newest_old_era AS comparable,
+        newest_views - views AS gained, extract(epoch FROM newest_at - observed_at)::float8 / {metrics.DAY} AS days
+    FROM shots WHERE observed_at <= newest_at - interval '{metrics.MIN_GAP} days'
+    ORDER BY candidate_id, observed_at DESC
+), charts AS (
+    SELECT candidate_id, nullif(count(DISTINCT country), 0) AS country_count
+    FROM measuring JOIN snapshots USING (candidate_id) WHERE changed GROUP BY candidate_id
+)
+SELECT candidate_id, country_count,
+    CASE WHEN comparable THEN gained / days END AS velocity, CASE WHEN comparable THEN days END AS velocity_days
+FROM measuring LEFT JOIN pairs USING (candidate_id) LEFT JOIN charts USING (candidate_id)
+WHERE changed
+"""
+
+# metrics.outlier_multiple by sets. A video's place in its group's sorted views tells which of them is the
+# median of the others: from its own place on, the others lie one further.
+_STANDING_OUT = f"""
+CREATE TEMP TABLE standing_out ON COMMIT DROP AS
+WITH aged AS (
+    SELECT candidate_id, channel_key, media_type, views, observed_at, {_ERA} AS old_era,
+        width_bucket(extract(epoch FROM observed_at - published)::float8 / {metrics.DAY},
+            ARRAY{list(metrics.AGE_BANDS)}::float8[]) AS band
+    FROM measuring JOIN snapshots USING (candidate_id)
+    WHERE views IS NOT NULL AND channel_key IS NOT NULL
+), seen AS (
+    SELECT DISTINCT ON (candidate_id, band, old_era) *
+    FROM aged WHERE band > 0 ORDER BY candidate_id, band, old_era, observed_at DESC
+), ranked AS (
+    SELECT *,
+        row_number() OVER (PARTITION BY channel_key, media_type, band, old_era ORDER BY views, candidate_id) AS place,
+        count(*) OVER (PARTITION BY channel_key, media_type, band, old_era) - 1 AS others,
+        row_number() OVER (PARTITION BY candidate_id ORDER BY observed_at DESC) AS recency
+    FROM seen
+), sorted AS (
+    SELECT channel_key, media_type, band, old_era, array_agg(views::float8 ORDER BY place) AS all_views
+    FROM ranked WHERE others >= {metrics.MIN_PEERS} GROUP BY channel_key, media_type, band, old_era
+), newest AS (
+    SELECT candidate_id, views, others,
+        (all_views[(others + 1) / 2 + CASE WHEN (others + 1) / 2 >= place THEN 1 ELSE 0 END]
+            + all_views[others / 2 + 1 + CASE WHEN others / 2 + 1 >= place THEN 1 ELSE 0 END]) / 2 AS usual
+    FROM ranked LEFT JOIN sorted USING (channel_key, media_type, band, old_era)
+    WHERE recency = 1
+)
+SELECT candidate_id, coalesce(others, 0) AS outlier_n, views / nullif(usual, 0) AS outlier_multiple
+FROM measuring LEFT JOIN newest USING (candidate_id)
+"""
+
+# Rows are locked in the order of their keys, as every writer of candidates does, so that none waits in a ring.
+_WRITE_MEASURED = """
+CREATE TEMP TABLE differing ON COMMIT DROP AS
+SELECT candidate_id, measuring.changed, measuring.changed_at, grown.velocity, grown.velocity_days, grown.country_count,
+    standing_out.outlier_multiple, standing_out.outlier_n
+FROM measuring JOIN candidates USING (candidate_id) JOIN standing_out USING (candidate_id)
+    LEFT JOIN grown USING (candidate_id)
+WHERE measuring.changed
+    OR (candidates.outlier_multiple, candidates.outlier_n)
+        IS DISTINCT FROM (standing_out.outlier_multiple, standing_out.outlier_n);
+ANALYZE differing;
+SELECT FROM candidates WHERE candidate_id IN (SELECT candidate_id FROM differing)
+ORDER BY candidate_id FOR NO KEY UPDATE;
+UPDATE candidates SET
+    velocity = differing.velocity, velocity_days = differing.velocity_days, country_count = differing.country_count,
+    outlier_multiple = differing.outlier_multiple, outlier_n = differing.outlier_n,
+    measured_change = differing.changed_at
+FROM differing WHERE differing.candidate_id = candidates.candidate_id AND differing.changed;
+UPDATE candidates SET outlier_multiple = differing.outlier_multiple, outlier_n = differing.outlier_n
+FROM differing WHERE differing.candidate_id = candidates.candidate_id AND NOT differing.changed;
+"""
+
+
+# --- summaries --------------------------------------------------------------------------------------
+
+
+def _count_days(connection: Connection) -> None:
+    """Snapshots and new candidates for each day (UTC)."""
+    run(
+        connection,
+        """
+        CREATE TEMP TABLE counted ON COMMIT DROP AS
+        SELECT day, coalesce(snapshots, 0) AS snapshots, coalesce(candidates, 0) AS candidates
+        FROM (SELECT (observed_at AT TIME ZONE 'UTC')::date AS day, count(*) AS snapshots FROM snapshots GROUP BY 1) AS s
+        FULL JOIN (
+            SELECT (first_seen_at AT TIME ZONE 'UTC')::date AS day, count(*) AS candidates FROM candidates GROUP BY 1
+        ) AS c USING (day);
+        DELETE FROM daily_counts WHERE day NOT IN (SELECT day FROM counted);
+        INSERT INTO daily_counts (day, snapshots, candidates) SELECT day, snapshots, candidates FROM counted
+        ON CONFLICT (day) DO UPDATE SET snapshots = excluded.snapshots, candidates = excluded.candidates
+        WHERE (daily_counts.snapshots, daily_counts.candidates) IS DISTINCT FROM (excluded.snapshots, excluded.candidates);
+        DROP TABLE counted;
+        """,
+    )
+
+
+def _patterns_are_due(connection: Connection) -> bool:
+    """Whether enough was measured since the patterns were computed (`measure` keeps the count)."""
+    state = connection.execute(
+        text("SELECT data, clock_timestamp() - refreshed_at AS age FROM rollups WHERE name = 'title_patterns'")
+    ).one_or_none()
+    if state is None:
+        return True
+    changed = state.data["changed"]
+    return changed > PATTERNS_AFTER_SHARE * state.data["videos"] or (changed > 0 and state.age > PATTERNS_AFTER)
+
+
+def _write_patterns(connection: Connection) -> None:
+    """Compute the title patterns of all videos that have an outlier multiple, and replace the stored ones."""
+    count = 0
+
+    def videos(cursor: psycopg.ServerCursor):
+        nonlocal count
+        for row in cursor:
+            count += 1
+            yield patterns.TitledVideo(*row)
+
+    with db.psycopg_connection(connection).cursor(name="titled") as cursor:
+        cursor.itersize = 10_000
+        cursor.execute(
+            "SELECT candidate_id, title, channel_key, outlier_multiple, platform, media_type, category, language"
+            " FROM candidates WHERE outlier_multiple IS NOT NULL ORDER BY candidate_id"
+        )
+        found = patterns.mine(videos(cursor))
+    run(connection, "DELETE FROM title_patterns")
+    columns = (
+        "scope", "kind", "pattern", "n_videos", "n_channels", "lift", "lift_low", "lift_high", "q_value", "examples",
+    )  # fmt: skip
+    with copy(db.psycopg_connection(connection).cursor(), "title_patterns", columns) as rows:
+        for one in found:
+            rows.write_row([getattr(one, column) for column in columns[:-1]] + [list(one.examples)])
+    write(connection, "title_patterns", {"videos": count, "patterns": len(found), "changed": 0})
+    logger.info("%d title patterns from %d videos", len(found), count)
+
+
+def _overview(connection: Connection) -> dict:
+    totals = connection.execute(
+        text(
+            "SELECT count(*) AS candidates, count(viral_score) AS scored,"
+            " count(*) FILTER (WHERE viral_score IS NOT NULL AND observed_at IS NULL) AS drafts_scored,"
+            " count(velocity) AS with_velocity, count(outlier_multiple) AS with_outlier,"
+            " count(*) FILTER (WHERE sample) AS sample, max(observed_at) AS newest_snapshot,"
+            " (array_agg(model_version ORDER BY scored_at DESC NULLS LAST))[1] AS model_version,"
+            " avg(base_rate) AS base_rate FROM candidates"
+        )
+    ).one()
+    filters = connection.execute(
+        text(
+            "SELECT platform, media_type, category, language, count(*) AS n, grouping(platform, media_type, category) AS which"
+            " FROM candidates GROUP BY GROUPING SETS ((platform), (media_type), (category), (language))"
+            " ORDER BY n DESC, platform, media_type, category, language"
+        )
+    ).all()
+
+    def choices(which: int, column: str) -> list[dict]:
+        found = [row for row in filters if row.which == which and getattr(row, column) is not None]
+        return [{"value": getattr(row, column), "n": row.n} for row in found[:MAX_FILTER_VALUES]]
+
+    return {
+        **totals._mapping,
+        "newest_snapshot": totals.newest_snapshot and totals.newest_snapshot.isoformat(),
+        "snapshots": int(connection.scalar(text("SELECT coalesce(sum(snapshots), 0) FROM daily_counts")) or 0),
+        "channels": connection.scalar(text("SELECT count(*) FROM channels")),
+        "platforms": choices(0b011, "platform"),
+        "formats": choices(0b101, "media_type"),
+        "categories": choices(0b110, "category"),
+        "languages": choices(0b111, "language"),
+        "scores": {"bins": SCORE_BINS, "groups": _score_groups(connection)},
+        "velocity": _velocities(connection),
+    }
+
+
+def _banded(expression: str, bands: tuple[tuple[float | None, str], ...]) -> str:
+    cases = " ".join(f"WHEN {expression} < {upper} THEN '{name}'" for upper, name in bands if upper is not None)
+    return f"CASE {cases} WHEN {expression} IS NOT NULL THEN '{bands[-1][1]}' END"
+
+
+def _score_groups(connection: Connection) -> list[dict]:
+    """The distribution of the current scores, whole and by each property."""
+    parts = ("platform", "format", "category", "duration", "age")
+    rows = connection.execute(
+        text(f"""
+        SELECT {", ".join(parts)}, grouping({", ".join(parts)}) AS which, bin, count(*) AS n, sum(base_rate) AS base
+        FROM (
+            SELECT platform, media_type AS format, category,
+                {_banded("duration", DURATION_BANDS)} AS duration,
+                {_banded(f"extract(epoch FROM observed_at - published_at) / {metrics.DAY}", AGE_BANDS)} AS age,
+                least(floor(viral_score * {FINE_BINS})::int, {FINE_BINS - 1}) AS bin, base_rate
+            FROM candidates WHERE viral_score IS NOT NULL
+        ) AS scored
+        GROUP BY GROUPING SETS ((bin), {", ".join(f"({part}, bin)" for part in parts)})
+        """)
+    )
+    # grouping() has a bit for each part that a row is not grouped by
+    everything = 2 ** len(parts) - 1
+    by_mask = {everything ^ (1 << (len(parts) - 1 - at)): part for at, part in enumerate(parts)}
+    fine: dict[tuple[str, str], Counter[int]] = {}
+    base: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        by = by_mask.get(row.which, "all")
+        value = "all" if by == "all" else getattr(row, by)
+        if value is not None:
+            fine.setdefault((by, value), Counter())[row.bin] += row.n
+            base[by, value] += row.base
+    order = {name: at for at, (_, name) in enumerate((*DURATION_BANDS, *AGE_BANDS))}
+    groups = []
+    for by, value in sorted(fine, key=lambda key: (key[0], order.get(key[1], 0), -fine[key].total(), key[1])):
+        bins, n = fine[by, value], fine[by, value].total()
+        coarse = [0] * SCORE_BINS
+        for at, amount in bins.items():
+            coarse[at * SCORE_BINS // FINE_BINS] += amount
+        groups.append(
+            {
+                "by": by,
+                "value": value,
+                "n": n,
+                "base_rate": base[by, value] / n,
+                "counts": coarse,
+                "quantiles": {str(q): _binned_quantile(bins, q) for q in QUANTILES},
+            }
+        )
+    return groups
+
+
+def _binned_quantile(bins: Counter[int], q: float) -> float:
+    """The middle of the fine bin that the quantile lies in."""
+    order = sorted(bins)
+    reached = list(accumulate(bins[at] for at in order))
+    return next((at + 0.5) / FINE_BINS for at, total in zip(order, reached, strict=True) if total >= q * reached[-1])
+
+
+def _velocities(connection: Connection) -> dict:
+    """Predicted against measured velocity of the candidates that have both."""
+    predicted, measured = [], []
+    with db.psycopg_connection(connection).cursor(name="velocities") as cursor:
+        cursor.itersize = 20_000
+        cursor.execute(
+            "SELECT predicted_velocity, velocity FROM candidates"
+            " WHERE predicted_velocity IS NOT NULL AND velocity IS NOT NULL AND observed_at IS NOT NULL"
+        )
+        for guess, growth in cursor:
+            predicted.append(guess)
+            measured.append(growth)
+    # below one view per day stands in the first bin, what is above all edges in the last
+    one, other = (
+        np.clip(np.log10(np.maximum(np.array(values, dtype=np.float64), 1.0)), 0.0, VELOCITY_EDGES[-1] - 1e-9)
+        for values in (predicted, measured)
+    )
+    edges = np.array(VELOCITY_EDGES)
+    counts, _, _ = np.histogram2d(one, other, bins=[edges, edges])
+    return {
+        "edges": list(VELOCITY_EDGES),
+        "counts": counts.astype(int).tolist(),
+        "n": len(predicted),
+        "spearman": _spearman(one, other) if len(predicted) >= 3 else None,
+    }
+
+
+def _spearman(one: np.ndarray, other: np.ndarray) -> float | None:
+    """Rank correlation, ties sharing their mean rank; None where one side is constant."""
+    ranks = []
+    for values in (one, other):
+        _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+        ranks.append((np.cumsum(counts) - (counts - 1) / 2)[inverse])
+    if any(np.ptp(rank) == 0 for rank in ranks):
+        return None
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
