@@ -1,0 +1,341 @@
+"""Scores videos with the network in `model/`: the only home of onnxruntime.
+
+Knows nothing about pages, databases or where videos come from. Titles and images are encoded
+once each, however many rows share them. Every title, image and row is a run of its own, on one
+thread: sums are then made in one order, so a score is the same to the last bit whatever stands
+beside it. Several runs at a time keep all processors busy.
+"""
+
+import hashlib
+import json
+import logging
+import math
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import onnxruntime
+from tokenizers import Tokenizer
+
+from miles import features
+from miles.errors import ModelUnavailable
+from miles.features import CONTEXT, HISTORY, Features, GrowthCurve, ScoreInput
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+R = TypeVar("R")
+
+DEFAULT_FOLDER = Path(__file__).resolve().parent.parent / "model"
+SCHEMA = 1  # of manifest.json; a model made for another one is refused
+OPSETS = range(17, 24)  # ONNX operator sets that the pinned onnxruntime runs
+FILES = ("text.onnx", "image.onnx", "miles.onnx", "tokenizer.json")
+CHUNK = 1024  # rows worked on at a time: 32 MB of vectors of earlier titles
+TITLES_KEPT = 65_536  # vectors; 50 MB. Videos of one channel share most of their history
+IMAGES_KEPT = 4_096
+LONGEST_TITLE = 1_000  # characters; the encoder reads 64 tokens anyway
+HIGHEST = 10.0  # log10 views per day; nothing on YouTube ever came near
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What the model says about one video.
+
+    For a draft, `predicted_velocity` is views in the first 24 hours, and `predicted_multiple`
+    that over the channel's usual (so `velocity_low / predicted_velocity * predicted_multiple` is
+    the low end of the multiple). For a candidate it is mean new views per day over the next
+    3 days. `viral_score` is P(event), the event being that of the mode; see the model card.
+    """
+
+    key: str
+    mode: Literal["draft", "candidate"]
+    viral_score: float  # calibrated probability, 0 … 1
+    predicted_multiple: float | None  # times the channel's usual; None for candidates, or without history
+    predicted_velocity: float  # views per day
+    velocity_low: float  # views per day; 8 of 10 outcomes lie between low and high
+    velocity_high: float  # views per day
+    predicted_velocity_7d: float | None  # views per day over the next 7 days; None for drafts
+    base_rate: float  # how often the event happens at all, 0 … 1
+    model_version: str
+    note: str | None  # what was missing or unusual, in words for a person
+
+
+class Model:
+    """A loaded model folder. Safe to share between threads; make it once and keep it."""
+
+    def __init__(self, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+        self.manifest = manifest
+        self.version: str = manifest["version"]
+        self.curve = GrowthCurve(tuple(manifest["curve"]["ages"]), tuple(manifest["curve"]["gains"]))
+        self._text = _session(files["text.onnx"])
+        self._image = _session(files["image.onnx"])
+        self._fusion = _session(files["miles.onnx"])
+        self._tokenizer = Tokenizer.from_str(files["tokenizer.json"].decode())
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(manifest["inputs"]["max_tokens"])
+        self._titles = _Recent(TITLES_KEPT)
+        self._images = _Recent(IMAGES_KEPT)
+        self._outputs = {name: i for i, name in enumerate(manifest["outputs"])}
+        self._workers = ThreadPoolExecutor(_processors(), thread_name_prefix="scoring")
+
+    def score(self, inputs: Sequence[ScoreInput]) -> list[Score]:
+        """One score per input, in the same order; each depends on its own input alone."""
+        scores: list[Score] = []
+        for low in range(0, len(inputs), CHUNK):
+            scores += self._score_chunk(inputs[low : low + CHUNK])
+        return scores
+
+    def embed_titles(self, titles: Sequence[str]) -> np.ndarray:
+        """Unit vectors of titles, (n, 384) float32. The dot product is their likeness."""
+        vectors = self._encode_titles(titles)
+        out = np.empty((len(titles), self.manifest["inputs"]["text_width"]), dtype=np.float32)
+        for i, title in enumerate(titles):
+            out[i] = vectors[_clean(title)]
+        return out
+
+    def _score_chunk(self, inputs: Sequence[ScoreInput]) -> list[Score]:
+        base = self.manifest["draft_base"]
+        rows = [features.encode(video, self.curve, base) for video in inputs]
+        titles = self._encode_titles(
+            title for video, row in zip(inputs, rows, strict=True) for title in (video.title, *row.history_titles)
+        )
+        images = self._encode_images([video.thumbnail for video in inputs if video.thumbnail is not None])
+
+        def answer(i: int) -> np.ndarray:
+            return self._answer(inputs[i], rows[i], titles, images)
+
+        answers = self._spread(answer, range(len(inputs)))
+        return [self._read(*row, images) for row in zip(inputs, rows, answers, strict=True)]
+
+    def _encode_titles(self, titles: Iterable[str]) -> dict[str, np.ndarray]:
+        """Cleaned title -> (384,) float16; from memory where it was met lately."""
+        wanted = list(dict.fromkeys(map(_clean, titles)))
+        found = self._titles.get(wanted)
+        new = [title for title in wanted if title not in found]
+        ids = [encoding.ids for encoding in self._tokenizer.encode_batch(new)]
+        # Longest first, so that no processor is left with a long one at the end.
+        order = sorted(range(len(new)), key=lambda i: len(ids[i]), reverse=True)
+
+        def encode(i: int) -> np.ndarray:
+            (vector,) = self._text.run(None, {"ids": np.array([ids[i]], dtype=np.int64)})
+            # Half precision whether or not it is kept: a remembered title must score the same.
+            return vector[0].astype(np.float16)
+
+        made = dict(zip((new[i] for i in order), self._spread(encode, order), strict=True))
+        self._titles.put(made)
+        return found | made
+
+    def _encode_images(self, images: Sequence[bytes]) -> dict[bytes, np.ndarray | None]:
+        """Encoded picture -> (64,) float32, or None where it can't be read."""
+        wanted = {image: hashlib.sha256(image).hexdigest() for image in images}
+        found = self._images.get(list(wanted.values()))
+        new = {name: image for image, name in wanted.items() if name not in found}
+
+        def encode(image: bytes) -> np.ndarray | None:
+            shown = features.pixels(image)
+            return None if shown is None else self._image.run(None, {"pixels": shown[None]})[0][0]
+
+        made = dict(zip(new, self._spread(encode, list(new.values())), strict=True))
+        self._images.put(made)
+        return {image: (found | made)[name] for image, name in wanted.items()}
+
+    def _answer(
+        self,
+        video: ScoreInput,
+        row: Features,
+        titles: Mapping[str, np.ndarray],
+        images: Mapping[bytes, np.ndarray | None],
+    ) -> np.ndarray:
+        """The network's answers for one row, (len(outputs),) float32."""
+        inputs = self.manifest["inputs"]
+        past = np.full((1, HISTORY, len(features.PAST)), np.nan, dtype=np.float32)
+        past_titles = np.zeros((1, HISTORY, inputs["text_width"]), dtype=np.float32)
+        past[0, : len(row.history)] = row.history
+        for i, title in enumerate(row.history_titles):
+            past_titles[0, i] = titles[_clean(title)]
+        image = images[video.thumbnail] if video.thumbnail is not None else None
+        if image is None:
+            image = np.full(inputs["image_width"], np.nan, dtype=np.float32)
+        (answers,) = self._fusion.run(
+            None,
+            {
+                "context": row.context[None],
+                "title": titles[_clean(video.title)][None].astype(np.float32),
+                "history_titles": past_titles,
+                "history": past,
+                "image": image[None],
+            },
+        )
+        return answers[0]
+
+    def _read(
+        self,
+        video: ScoreInput,
+        row: Features,
+        answer: np.ndarray,
+        images: Mapping[bytes, np.ndarray | None],
+    ) -> Score:
+        """The answers in the words of the product: calibrated, in views per day, with a note."""
+
+        def value(name: str) -> float:
+            return float(answer[self._outputs[f"{row.mode}_{name}"]])
+
+        group = interval_group(row)
+        slope, shift = self.manifest["calibration"][
+            "draft_without_history" if group == "draft_without_history" else row.mode
+        ]
+        below, above = self.manifest["intervals"][group]
+        middle = value("middle")
+        low = min(value("low") - below, middle)
+        high = max(value("high") + above, middle)
+        return Score(
+            key=video.key,
+            mode=row.mode,
+            viral_score=1 / (1 + math.exp(-min(max(slope * value("logit") + shift, -30.0), 30.0))),
+            predicted_multiple=10**middle if row.mode == "draft" and row.usual is not None else None,
+            predicted_velocity=_views(row.base + middle),
+            velocity_low=_views(row.base + low),
+            velocity_high=_views(row.base + high),
+            predicted_velocity_7d=_views(row.base + value("7d")) if row.mode == "candidate" else None,
+            base_rate=self.manifest["base_rates"][row.mode],
+            model_version=self.version,
+            note=self._note(video, row, images),
+        )
+
+    def _note(self, video: ScoreInput, row: Features, images: Mapping[bytes, np.ndarray | None]) -> str | None:
+        notes = []
+        if row.mode == "draft" and row.usual is None:
+            notes.append("no channel history: fewer than 5 earlier videos that were observed in time")
+        if row.mode == "candidate" and row.age_days is None:
+            notes.append("age unknown: taken for one day")
+        if video.thumbnail is not None and images[video.thumbnail] is None:
+            notes.append("the thumbnail could not be read and was left out")
+        strange = [
+            says["name"]
+            for says in self.manifest["known_ranges"]
+            if not math.isnan(x := float(row.context[CONTEXT.index(says["feature"])]))
+            and not says["low"] <= x <= says["high"]
+        ]
+        if strange:
+            notes.append("outside what the model knows: " + ", ".join(strange))
+        return "; ".join(notes) or None
+
+    def _spread(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """`work` on every item, on all processors; answers in the order of the items."""
+        if len(items) < 2:
+            return [work(item) for item in items]
+        size = max(1, min(64, math.ceil(len(items) / (2 * _processors()))))
+        parts = [items[i : i + size] for i in range(0, len(items), size)]
+        return [one for part in self._workers.map(lambda p: [work(x) for x in p], parts) for one in part]
+
+
+def load(folder: Path = DEFAULT_FOLDER) -> Model:
+    """The model in a folder, every file checked against the manifest. Takes about half a second.
+
+    Raises ModelUnavailable if a file is missing, damaged, or made for another version of Miles.
+    """
+    folder = Path(folder)
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelUnavailable(
+            f"There is no model in {folder}: manifest.json is missing. "
+            "Restore the folder from the repository, or make one with `python -m training`."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ModelUnavailable(f"{folder / 'manifest.json'} can't be read; restore it from the repository.") from error
+    _check(manifest, folder)
+    files = {}
+    for name in FILES:
+        try:
+            files[name] = (folder / name).read_bytes()
+        except OSError as error:
+            raise ModelUnavailable(
+                f"The model's file {name} is missing from {folder}; restore it from the repository."
+            ) from error
+        if hashlib.sha256(files[name]).hexdigest() != manifest["files"][name]["sha256"]:
+            raise ModelUnavailable(
+                f"The model's file {name} in {folder} is damaged: its checksum is not the manifest's. "
+                "Restore it from the repository."
+            )
+    try:
+        return Model(manifest, files)
+    except Exception as error:  # onnxruntime and tokenizers raise bare exceptions
+        raise ModelUnavailable(f"The model in {folder} can't be started: {error}") from error
+
+
+def interval_group(row: Features) -> str:
+    """Which conformal correction a row takes: its age band, or its kind of draft."""
+    if row.mode == "draft":
+        return "draft" if row.usual is not None else "draft_without_history"
+    return features.age_band(row.age_days)
+
+
+def _check(manifest: Any, folder: Path) -> None:
+    """Refuse what this code can't serve, before it gives wrong scores."""
+    try:
+        schema, opset = manifest["schema"], manifest["opset"]
+        context, listed = tuple(manifest["inputs"]["context"]), set(manifest["files"])
+        complete = {"version", "outputs", "curve", "draft_base", "calibration", "intervals", "base_rates"}
+        missing = (complete | {"known_ranges"}) - set(manifest) | (set(FILES) - listed)
+    except (KeyError, TypeError) as error:
+        raise ModelUnavailable(f"The manifest in {folder} is incomplete; restore it from the repository.") from error
+    if missing:
+        raise ModelUnavailable(f"The manifest in {folder} lacks {', '.join(sorted(missing))}; restore it.")
+    if schema != SCHEMA or context != CONTEXT:
+        raise ModelUnavailable(
+            f"The model in {folder} was made for another version of Miles. Take code and model from the same version."
+        )
+    if opset not in OPSETS:
+        raise ModelUnavailable(f"The model in {folder} needs ONNX opset {opset}; this Miles runs 17 to 23.")
+
+
+def _session(model: bytes) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # one order of sums; see the first lines of this module
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _processors() -> int:
+    # Not os.cpu_count(): a container often may use fewer than the machine has.
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(allowed, 16)
+
+
+def _clean(title: str) -> str:
+    """A title that the tokenizer takes: no lone surrogates, no novels."""
+    return title[:LONGEST_TITLE].encode("utf-8", "replace").decode("utf-8")
+
+
+def _views(log: float) -> float:
+    return 10 ** min(max(log, 0.0), HIGHEST)
+
+
+class _Recent:
+    """The most recently used values, by name; safe between threads."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._kept: OrderedDict[str, Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, names: Sequence[str]) -> dict[str, Any]:
+        with self._lock:
+            found = {name: self._kept[name] for name in names if name in self._kept}
+            for name in found:
+                self._kept.move_to_end(name)
+            return found
+
+    def put(self, values: Mapping[str, Any]) -> None:
+        with self._lock:
+            self._kept.update(values)
+            while len(self._kept) > self._limit:
+                self._kept.popitem(last=False)

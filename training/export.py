@@ -1,0 +1,154 @@
+"""Writes the model folder: ONNX files, tokenizer, manifest, golden scores.
+
+Three graphs rather than one, because they are run a different number of times: a title once
+however many videos list it in their history, an image once, the fusion once per row.
+"""
+
+import base64
+import hashlib
+import json
+import shutil
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from miles.features import CONTEXT, HISTORY, IMAGE_SIZE, PAST, PastVideo, ScoreInput
+from miles.scoring import FILES, SCHEMA, Model
+from training.network import IMAGE, OUTPUTS
+from training.text_encoder import strip
+
+OPSET = 20
+TOLERANCE = 0.02  # relative; processors without VNNI round 8-bit sums differently
+
+
+class FusionGraph(nn.Module):
+    """The network with its inputs as separate arguments, in the order of the manifest."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, context: Tensor, title: Tensor, history_titles: Tensor, history: Tensor, image: Tensor) -> Tensor:
+        return self.network(context, title, history_titles, history, image)
+
+
+def write_fusion(network: nn.Module, width: int, path: Path, opset: int = OPSET) -> None:
+    """One row at a time: fixed shapes, so that onnxruntime plans its memory once."""
+    example = (
+        torch.zeros(1, len(CONTEXT)),
+        torch.zeros(1, width),
+        torch.zeros(1, HISTORY, width),
+        torch.zeros(1, HISTORY, len(PAST)),
+        torch.zeros(1, IMAGE),
+    )
+    names = ["context", "title", "history_titles", "history", "image"]
+    _export(FusionGraph(network).eval(), example, path, names, "answers", opset)
+
+
+def write_image(encoder: nn.Module, path: Path, opset: int = OPSET) -> None:
+    shown = torch.zeros(1, IMAGE_SIZE[1], IMAGE_SIZE[0], 3, dtype=torch.uint8)
+    _export(encoder.eval(), (shown,), path, ["pixels"], "embedding", opset)
+
+
+def _export(module: nn.Module, example: tuple, path: Path, names: list[str], output: str, opset: int) -> None:
+    torch.onnx.export(
+        module,
+        example,
+        str(path),
+        input_names=names,
+        output_names=[output],
+        opset_version=opset,
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
+    strip(path)
+
+
+def write_tokenizer(folder: Path, source: Path) -> None:
+    shutil.copyfile(source / "tokenizer.json", folder / "tokenizer.json")
+
+
+def write_manifest(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """manifest.json: what `miles.scoring` needs to serve the files beside it, and to trust them."""
+    files = {
+        name: {"sha256": hashlib.sha256((folder / name).read_bytes()).hexdigest(), "bytes": (folder / name).stat().st_size}
+        for name in FILES
+    }
+    fingerprint = hashlib.sha256("".join(f["sha256"] for f in files.values()).encode()).hexdigest()
+    manifest = {"schema": SCHEMA, "version": f"{facts['release']}+{fingerprint[:8]}", "opset": OPSET, "files": files}
+    manifest |= {"outputs": list(OUTPUTS)} | facts
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return manifest
+
+
+def golden_inputs() -> list[ScoreInput]:
+    """Invented videos that take every path: drafts, candidates, a channel, a picture, nonsense."""
+    start = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
+    past = tuple(
+        PastVideo(
+            title=title,
+            published_at=start + timedelta(days=3 * i),
+            observed_at=start + timedelta(days=3 * i, hours=17),
+            views=views,
+            age_days=17 / 24,
+        )
+        for i, (title, views) in enumerate(
+            [
+                ("I baked bread in a flower pot", 41_000),
+                ("Can a toaster make pizza?", 230_000),
+                ("My kitchen tour", 18_500),
+                ("Five knives, one onion", 52_000),
+                ("Baking bread with no oven", 310_000),
+                ("A quiet Sunday soup", 22_000),
+                ("The 100-layer pancake", 480_000),
+            ]
+        )
+    )
+    later = start + timedelta(days=40)
+    picture = BytesIO()
+    ramp = np.linspace(0, 255, 320)[None, :, None] * np.ones((180, 1, 3)) * np.array([1.0, 0.6, 0.2])
+    Image.fromarray(ramp.astype(np.uint8)).save(picture, "PNG")
+    known: dict[str, Any] = {"category_id": 26, "duration": 45.0, "language": "en", "published_at": later}
+    counted: dict[str, Any] = known | {"observed_at": later + timedelta(hours=20), "views": 64_000}
+    return [
+        ScoreInput("title only", "How to peel a mango in ten seconds"),
+        ScoreInput("draft with a channel", "Bread baked in a lunch box", history=past, **known),
+        ScoreInput("draft with a picture", "Bread baked in a lunch box", thumbnail=picture.getvalue(), history=past, **known),
+        ScoreInput("draft with a broken picture", "Bread baked in a lunch box", thumbnail=b"no picture", **known),
+        ScoreInput("draft with too short a history", "Bread baked in a lunch box", history=past[:3], **known),
+        ScoreInput("candidate", "Bread baked in a lunch box", likes=5_100, comments=240, country_count=2, **counted),
+        ScoreInput("candidate with a channel", "Bread baked in a lunch box", history=past, likes=5_100, **counted),
+        ScoreInput("candidate of unknown age", "面包 🍞 #bread", observed_at=later, views=900),
+        ScoreInput("candidate without views", "Привет, это тест", observed_at=later, views=0, published_at=start),
+        ScoreInput("no title", ""),
+    ]
+
+
+def write_golden(folder: Path, model: Model) -> None:
+    """Scores to be reproduced by whoever loads the folder, within the tolerance."""
+    videos = golden_inputs()
+    cases = [
+        {"input": _plain(asdict(video)), "score": asdict(score)}
+        for video, score in zip(videos, model.score(videos), strict=True)
+    ]
+    golden = {"tolerance": TOLERANCE, "cases": cases}
+    (folder / "golden.json").write_text(json.dumps(golden, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: moments in ISO 8601, pictures in base64, nothing that is not known."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items() if v is not None and v != ()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value

@@ -1,0 +1,129 @@
+"""The network: numbers, title, the channel's past and the image, fused late behind gates.
+
+Knows nothing about files. Not knowing something is NaN in its inputs; it makes the masks itself,
+so that one graph serves drafts and candidates with anything but the title missing.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+#: What the graph answers, per row. Low, middle and high are log10 relative to `Features.base`;
+#: logits are before calibration.
+OUTPUTS = (
+    *("draft_low", "draft_middle", "draft_high", "draft_logit"),
+    *("candidate_low", "candidate_middle", "candidate_high", "candidate_7d", "candidate_logit"),
+)
+LEVELS = (0.1, 0.5, 0.9)  # quantiles of low, middle, high
+
+WIDTH = 96  # of the fused state
+METRIC = 24  # dimensions in which titles of one channel are compared
+HEADS = 8  # ways to look back at the channel's titles
+IMAGE = 64  # of the image encoder's vector
+
+
+class LookBack(nn.Module):
+    """What earlier videos of the channel with a similar title did, in several ways at once.
+
+    Plain attention, with the pretrained similarity given and a learnt one beside it. Values are
+    how far each earlier video lay above the channel's usual: a title about what worked before
+    inherits some of it.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.metric = nn.Linear(width, METRIC, bias=False)
+        self.sharpness = nn.Parameter(torch.linspace(2.0, 14.0, HEADS))
+        self.learnt = nn.Parameter(torch.ones(HEADS))
+        self.recency = nn.Parameter(torch.linspace(0.0, -2.0, HEADS))
+
+    size = 3 * HEADS + 3
+
+    def forward(self, title: Tensor, titles: Tensor, past: Tensor) -> Tensor:
+        """title (n, width), titles (n, 20, width), past (n, 20, 2), NaN where there is none."""
+        deviation, days = past[..., 0], past[..., 1]
+        known = ~torch.isnan(deviation)
+        deviation = torch.nan_to_num(deviation).clamp(-2, 2)
+        days = torch.nan_to_num(days, nan=1.0)
+        cosine = (titles * title[:, None]).sum(-1)
+        learnt = (F.normalize(self.metric(titles), dim=-1) * F.normalize(self.metric(title), dim=-1)[:, None]).sum(-1)
+        logits = (
+            self.sharpness * cosine[..., None] + self.learnt * 4 * learnt[..., None] + self.recency * days[..., None]
+        )
+        logits = logits.masked_fill(~known[..., None], -1e4)
+        weight = torch.softmax(logits, dim=1) * known[..., None]
+        n = known.sum(1, keepdim=True).clamp(min=1)
+        mean = (cosine * known).sum(1, keepdim=True) / n
+        nearest = cosine.masked_fill(~known, -1.0).amax(1, keepdim=True)
+        return torch.cat(
+            [
+                (weight * deviation[..., None]).sum(1) * 4,
+                (weight * deviation.abs()[..., None]).sum(1) * 4,
+                (weight * cosine[..., None]).sum(1),
+                mean,
+                nearest,
+                (learnt * known).sum(1, keepdim=True) / n,
+            ],
+            dim=-1,
+        )
+
+
+class Member(nn.Module):
+    """One member of the committee. Shapes as in `Network`."""
+
+    def __init__(self, context: int, width: int) -> None:
+        super().__init__()
+        self.look_back = LookBack(width)
+        self.numbers = nn.Sequential(
+            nn.Linear(2 * context + LookBack.size, 2 * WIDTH), nn.GELU(), nn.Dropout(0.1), nn.Linear(2 * WIDTH, WIDTH)
+        )
+        self.title = nn.Sequential(
+            nn.Dropout(0.2), nn.Linear(width, 48), nn.GELU(), nn.Dropout(0.1), nn.Linear(48, WIDTH)
+        )
+        self.gate = nn.Linear(2 * context + LookBack.size, 1)
+        self.body = nn.Sequential(nn.GELU(), nn.Dropout(0.1), nn.Linear(WIDTH, WIDTH), nn.GELU())
+        self.draft = nn.Linear(WIDTH, 4)
+        self.candidate = nn.Linear(WIDTH, 5)
+        # The image speaks last and softly: it is learnt on other videos than the rest (`image.py`).
+        self.image = nn.Linear(IMAGE, 2)
+        nn.init.zeros_(self.image.weight)
+        nn.init.zeros_(self.image.bias)
+
+    def forward(self, x: Tensor, known: Tensor, title: Tensor, titles: Tensor, past: Tensor, image: Tensor) -> Tensor:
+        numbers = torch.cat([x, known, self.look_back(title, titles, past)], dim=-1)
+        fused = self.numbers(numbers) + torch.sigmoid(self.gate(numbers)) * self.title(title * 10)
+        state = self.body(fused)
+        draft, candidate = self.draft(state), self.candidate(state)
+        seen = ~torch.isnan(image[:, :1])
+        shift = torch.tanh(self.image(torch.nan_to_num(image))) * seen
+        draft = draft + torch.cat([shift[:, :1].expand(-1, 3), shift[:, 1:]], dim=-1)
+        return torch.cat([draft, candidate], dim=-1)
+
+
+class Network(nn.Module):
+    """A committee of equals: the mean answer of `members` networks from different starts.
+
+    context (n, c) with NaN for not known, title (n, w), history_titles (n, 20, w),
+    history (n, 20, 2) NaN-padded, image (n, 64) or NaN -> (n, len(OUTPUTS)).
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, context: int, width: int, members: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(context))
+        self.register_buffer("scale", torch.ones(context))
+        self.members = nn.ModuleList(Member(context, width) for _ in range(members))
+
+    def standardize(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        known = ~torch.isnan(context)
+        x = (torch.nan_to_num(context) - self.mean) / self.scale
+        return (x * known).clamp(-5, 5), known.float()
+
+    def forward(
+        self, context: Tensor, title: Tensor, history_titles: Tensor, history: Tensor, image: Tensor
+    ) -> Tensor:
+        x, known = self.standardize(context)
+        answers = [m(x, known, title, history_titles, history, image) for m in self.members]
+        return torch.stack(answers).mean(0)
