@@ -10,7 +10,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Literal
 
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 Outcome = Literal["new", "updated", "skipped", "failed"]
 
-FRESH = timedelta(hours=6)  # a full snapshot younger than this is not worth another request
+FRESH_HOURS = 6  # a full snapshot younger than this is not worth another request
 BATCH = 5  # videos stored together: at the default pace about half a minute of work
 LONGEST_TARGET = 500  # characters
 LARGEST_LIMIT = 500  # videos: more than an hour at the default pace, and what a guest may ask for in two
@@ -243,6 +243,7 @@ class _Run:
     def _collect(self, source: Source) -> None:
         found = self._list(source)
         self._store(found=len(found))
+        found = _named(found)
         finished, fresh = self._known(found)
         for position, one in enumerate(found, 1):
             if self.stop():
@@ -254,7 +255,7 @@ class _Run:
                 pass  # stored before this run was interrupted
             elif one.key in fresh:
                 self.settled.append(
-                    Item(one.key or "", "skipped", f"collected less than {FRESH} h ago".replace(":00:00", ""))
+                    Item(one.key or "", "skipped", f"collected less than {FRESH_HOURS} h ago")
                 )
             elif self.problem and self.halted:
                 self._keep_listing(one, str(self.problem))
@@ -296,7 +297,7 @@ class _Run:
                     "SELECT DISTINCT candidate_id FROM snapshots WHERE candidate_id = ANY(:keys)"
                     " AND tier = 'full' AND observed_at > now() - CAST(:fresh AS interval)"
                 ),
-                {"keys": keys, "fresh": FRESH},
+                {"keys": keys, "fresh": timedelta(hours=FRESH_HOURS)},
             ).all()
         return set(finished), set(fresh)
 
@@ -430,6 +431,17 @@ _COUNTS = (
     )
     + ", found = coalesce(:found, found)"
 )
+
+
+def _named(found: Sequence[Found]) -> list[Found]:
+    """The same, with the keys of videos that a listing only links to, where we know them by their address."""
+    links = [one.url for one in found if one.key is None]
+    if not links:
+        return list(found)
+    with db.transaction("worker") as connection:
+        rows = connection.execute(text("SELECT url, candidate_id FROM candidates WHERE url = ANY(:links)"), {"links": links})
+        known = {row.url: row.candidate_id for row in rows}
+    return [replace(one, key=one.key or known.get(one.url)) for one in found]
 
 
 def _write_items(cursor: psycopg.Cursor, collection_id: int, items: Sequence[Item]) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import requests
 from PIL import Image as Pillow
+from urllib3.exceptions import HTTPError
 
 from miles import settings
 from miles.deadline import within
@@ -44,7 +45,7 @@ def fetch(url: str) -> Image:
         return check(within(FETCH_TIMEOUT, lambda: _download(url)))
     except TimeoutError as error:
         raise SourceError(f"The picture did not arrive within {FETCH_TIMEOUT:.0f} s.", "transient") from error
-    except requests.RequestException as error:
+    except (requests.RequestException, HTTPError) as error:
         raise SourceError(f"The picture could not be fetched ({type(error).__name__}).", "transient") from error
 
 
@@ -97,8 +98,6 @@ def _download(url: str) -> bytes:
                     raise SourceError(f"The picture is larger than {MAX_BYTES // 1024 // 1024} MB.", "invalid")
                 if time.monotonic() - started > FETCH_TIMEOUT:  # so that an abandoned thread ends too
                     raise TimeoutError
-            if len(data) < announced:
-                raise SourceError("The picture was cut off on its way.", "transient")
             return bytes(data)
 
 

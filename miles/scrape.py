@@ -332,7 +332,9 @@ def _source_error(error: Exception, downloader: _Downloader) -> SourceError:  # 
     chain = _causes(error)
     reason = _short(str(error))
     if refused := _first(chain, HTTPError):
-        return SourceError(f"The source answered {refused.status} ({reason}).", _kind(refused.status), refused.status)
+        return SourceError(
+            f"The source answered {refused.status} ({refused.reason}).", _kind(refused.status), refused.status
+        )
     if downloader.limited:
         return SourceError(reason, "rate_limited", downloader.limited)
     if _first(chain, CertificateVerifyError):

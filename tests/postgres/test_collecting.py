@@ -1,0 +1,297 @@
+"""Collecting from a web site on loopback with yt-dlp's generic extractor, into a real database."""
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from loopback import Answer, Site, picture
+from sqlalchemy import text
+
+from miles import collecting, db, images, scrape, storage, store
+from miles.candidates import Candidate, Observation, Snapshot
+from miles.errors import SourceError
+
+pytestmark = pytest.mark.usefixtures("database")
+
+
+def rows(statement: str, **parameters: object) -> list[tuple]:
+    with db.transaction("viewer") as connection:
+        return [tuple(row) for row in connection.execute(text(statement), parameters)]
+
+
+def collect(address: str, limit: int = 20) -> collecting.CollectionReport:
+    return collecting.collect(address, kind="url", item_limit=limit)
+
+
+def test_videos_come_in_with_their_counts_dates_and_thumbnails(site: Site) -> None:
+    for name, views in (("one", 123), ("two", 4_500_000_000)):
+        site.video(name, views=views)
+    report = collect(site.feed(["one", "two"]))
+    assert (report.state, report.found, report.new, report.failed, report.reason) == ("done", 2, 2, 0, None)
+    found = rows(
+        "SELECT candidate_id, title, views, duration, published_at, tier, source, platform FROM candidates ORDER BY views"
+    )
+    assert [row[0] for row in found] == sorted(report.candidate_ids)
+    published = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+    assert [row[1:6] for row in found] == [
+        ("Video one", 123, 42.0, published, "full"),
+        ("Video two", 4_500_000_000, 42.0, published, "full"),
+    ]
+    assert found[0][6] == f"generic yt-dlp-{scrape.YT_DLP_VERSION}"
+    assert found[0][7] == "127.0.0.1"  # the site, not "generic"
+    assert rows("SELECT views, exact, tier FROM snapshots ORDER BY views") == [
+        (123, True, "full"),
+        (4_500_000_000, True, "full"),
+    ]
+    drawn = picture(seed=sum(b"one"))
+    assert rows(
+        "SELECT sha256, content_type, width, height, bytes, state FROM thumbnails JOIN candidates USING (candidate_id) WHERE views = 123"
+    ) == [(hashlib.sha256(drawn).hexdigest(), "image/png", 64, 36, len(drawn), "stored")]
+    assert storage.thumbnails().get(hashlib.sha256(drawn).hexdigest()) == drawn
+
+
+def test_the_row_of_a_collection_tells_what_came_of_it(site: Site) -> None:
+    site.video("one", views=1)
+    report = collect(site.feed(["one", "missing"]))
+    assert rows("SELECT state, found, new, updated, skipped, failed, reason, kind FROM collections") == [
+        ("done", 2, 1, 0, 0, 1, None, "url")
+    ]
+    assert report.found == report.new + report.updated + report.skipped + report.failed
+    outcomes = {item.outcome: item for item in report.items}
+    assert outcomes["failed"].reason == "The source answered 404 (Not Found)."
+    assert outcomes["new"].title == "Video one"
+    assert rows("SELECT service, requests > 2, seconds > 0 FROM usage") == [("yt-dlp", True, True)]
+
+
+def test_what_was_read_a_moment_ago_is_skipped_without_a_request(site: Site) -> None:
+    site.video("one", views=1)
+    feed = site.feed(["one"])
+    collect(feed)
+    site.requests.clear()
+    report = collect(feed)
+    assert (report.state, report.new, report.skipped) == ("done", 0, 1)
+    assert report.items[0].reason == "collected less than 6 h ago"
+    assert site.requests == ["/feed.xml"]
+
+
+def test_a_known_video_gets_another_snapshot_later(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.video("one", views=100)
+    feed = site.feed(["one"])
+    collect(feed)
+    monkeypatch.setattr(collecting, "FRESH_HOURS", 0)
+    site.video("one", views=175)
+    report = collect(feed)
+    assert (report.new, report.updated, len(report.candidate_ids)) == (0, 1, 1)
+    assert rows("SELECT views FROM snapshots ORDER BY observed_at") == [(100,), (175,)]
+    assert rows("SELECT views FROM candidates") == [(175,)]
+    assert site.requests.count("/thumbnail/one.png") == 1  # the picture we have is young enough
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (Answer(b"no", status=404), "404"),
+        (Answer(b"<html>not a picture</html>", "image/png"), "not a whole picture"),
+        (Answer(picture(300, 300)[:200], "image/png"), "not a whole picture"),
+        (Answer(bytes(images.MAX_BYTES + 1), "image/png"), "larger than 10 MB"),
+        (Answer(status=302, headers={"Location": "file:///etc/hostname"}), "could not be fetched"),
+    ],
+)
+def test_a_bad_thumbnail_never_fails_its_video(site: Site, answer: Answer, reason: str) -> None:
+    site.video("one", views=1)
+    site.pages["/thumbnail/one.png"] = answer
+    report = collect(site.feed(["one"]))
+    assert (report.state, report.new, report.failed) == ("done", 1, 0)
+    [(state, why, sha256)] = rows("SELECT state, reason, sha256 FROM thumbnails")
+    assert (state, sha256) == ("failed", None)
+    assert reason in why
+
+
+def test_a_thumbnail_that_fails_later_does_not_replace_the_one_we_have(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.video("one", views=1)
+    feed = site.feed(["one"])
+    collect(feed)
+    monkeypatch.setattr(collecting, "FRESH_HOURS", 0)
+    monkeypatch.setattr(collecting, "THUMBNAIL_AGE", timedelta(0))
+    site.pages["/thumbnail/one.png"] = Answer(status=500)
+    assert collect(feed).updated == 1
+    assert rows("SELECT state, reason FROM thumbnails") == [("stored", None)]
+
+
+def test_one_bad_video_never_stops_the_collection(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scrape, "CALL_TIMEOUT", 1.0)
+    names = ["gone", "broken", "drips", "listless", "good"]
+    for name in names:
+        site.video(name, views=7)
+    site.pages["/watch/gone"] = Answer(status=410)
+    site.pages["/watch/broken"] = Answer(b"\xff\xfe\x00garbage", "application/octet-stream", status=500)
+    site.pages["/watch/drips"] = Answer(site.pages["/watch/drips"].body, drip=0.2)  # type: ignore[union-attr]
+    site.pages["/watch/listless"] = Answer(b"<html><title>No video here</title></html>")
+    report = collect(site.feed(names))
+    assert (report.state, report.found, report.new, report.failed) == ("done", 5, 1, 4)
+    assert all(item.reason for item in report.items if item.outcome == "failed")
+    assert any("too slow" in (item.reason or "") for item in report.items)
+
+
+def test_too_many_requests_ends_the_asking_and_keeps_what_is_in(site: Site) -> None:
+    names = [f"v{number}" for number in range(10)]
+    for name in names:
+        site.video(name, views=7)
+    site.pages["/watch/v4"] = Answer(b"slow down", status=429)
+    report = collect(site.feed(names))
+    assert (report.state, report.error_kind, report.new) == ("failed", "rate_limited", 4)
+    assert "refuses further requests" in (report.reason or "")
+    assert rows("SELECT state, new, failed, reason FROM collections") == [("failed", 4, 6, report.reason)]
+    assert not {"/watch/v5", "/watch/v9"} & set(site.requests)
+    assert rows("SELECT count(*) FROM snapshots") == [(4,)]
+
+
+def test_a_stopped_collection_waits_and_goes_on_where_it_was(site: Site) -> None:
+    names = [f"v{number}" for number in range(6)]
+    for name in names:
+        site.video(name, views=7)
+    feed = site.feed(names)
+    with db.transaction("operator") as connection:
+        collection_id = collecting.ask(connection, feed, "url")
+    with pytest.raises(InterruptedError):
+        collecting.carry_out(collection_id, stop=lambda: "/media/v2.mp4" in site.requests)
+    assert rows("SELECT state, new FROM collections") == [("waiting", 3)]
+    report = collecting.carry_out(collection_id)
+    assert (report.state, report.found, report.new, report.updated, report.skipped) == ("done", 6, 6, 0, 0)
+    assert [site.requests.count(f"/watch/{name}") for name in names] == [1] * 6
+    assert rows("SELECT count(*) FROM snapshots") == [(6,)]
+
+
+def test_a_batch_is_stored_whole_or_not_at_all(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two"):
+        site.video(name, views=7)
+    original = collecting._write_items
+
+    def fails(cursor: object, collection_id: int, items: list) -> None:
+        original(cursor, collection_id, items)  # type: ignore[arg-type]
+        if items:
+            raise RuntimeError("killed here")
+
+    monkeypatch.setattr(collecting, "_write_items", fails)
+    with pytest.raises(RuntimeError, match="killed here"):
+        collect(site.feed(["one", "two"]))
+    for table in ("candidates", "snapshots", "thumbnails", "collection_items"):
+        assert rows(f"SELECT count(*) FROM {table}") == [(0,)], table
+
+
+def test_the_limit_is_kept(site: Site) -> None:
+    names = [f"v{number}" for number in range(9)]
+    for name in names:
+        site.video(name, views=7)
+    assert collect(site.feed(names), limit=4).found == 4
+    assert "/watch/v4" not in site.requests
+
+
+def test_a_page_with_one_video_is_read_once(site: Site) -> None:
+    report = collect(site.video("one", views=99))
+    assert (report.new, rows("SELECT views FROM candidates")) == (1, [(99,)])
+    assert site.requests.count("/watch/one") == 1
+
+
+def test_two_sites_can_name_their_videos_alike(site: Site) -> None:
+    site.video("one", views=1)
+    site.pages["/other/one"] = site.pages["/watch/one"]
+    collect(site.address + "/watch/one")
+    collect(site.address + "/other/one")
+    assert rows("SELECT count(*) FROM candidates") == [(2,)]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "words"),
+    [
+        (b"<html><title>No video here</title></html>", "invalid", "No video was found at this address"),
+        (
+            b'<?xml version="1.0"?><rss version="2.0"><channel><title>x</title></channel></rss>',
+            "invalid",
+            "Nothing was found",
+        ),
+    ],
+)
+def test_nothing_found_is_said(site: Site, body: bytes, kind: str, words: str) -> None:
+    site.pages["/empty"] = Answer(body, "application/rss+xml" if body.startswith(b"<?xml") else "text/html")
+    report = collect(site.address + "/empty")
+    assert (report.state, report.found, report.error_kind) == ("failed", 0, kind)
+    assert words in (report.reason or "")
+
+
+def test_a_source_that_is_not_there_is_said() -> None:
+    report = collect("http://127.0.0.1:9/feed.xml")
+    assert (report.state, report.error_kind) == ("failed", "transient")
+    assert "can't be reached" in (report.reason or "")
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "limit"),
+    [
+        ("", "topic", 20),
+        ("   ", "topic", 20),
+        ("x" * 501, "topic", 20),
+        ("food", "mood", 20),
+        ("food", "topic", 0),
+        ("food", "topic", 501),
+    ],
+)
+def test_a_senseless_request_is_refused_and_leaves_no_row(target: str, kind: str, limit: int) -> None:
+    with db.transaction("operator") as connection, pytest.raises(SourceError) as refusal:
+        collecting.ask(connection, target, kind, limit)
+    assert refusal.value.kind == "invalid"
+    assert rows("SELECT count(*) FROM collections") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("target", "kind"),
+    [
+        ("street food", "topic"),
+        ("#streetfood", "hashtag"),
+        ("@someone", "channel"),
+        ("UC" + "a" * 22, "channel"),
+        ("https://example.com/x", "url"),
+        ("mail me @home", "topic"),
+    ],
+)
+def test_a_target_tells_its_kind(target: str, kind: str) -> None:
+    assert collecting.kind_of(target) == kind
+
+
+def look(
+    name: str, first: timedelta, last: timedelta, *, sample: bool = False, source: str = "youtube yt-dlp-2026.1.1"
+) -> None:
+    """A video that was first seen and last seen so long ago."""
+    now = datetime.now(UTC)
+    video = Candidate("youtube", name, name, url=f"https://www.youtube.com/watch?v={name}")
+    with db.transaction("worker") as connection:
+        for age in {first, last}:
+            store.observe(connection, [Observation(video, Snapshot(now - age, views=1), source=source)], sample=sample)
+
+
+def test_videos_are_due_at_six_hours_a_day_three_days_and_a_week() -> None:
+    hours, days = (lambda n: timedelta(hours=n)), (lambda n: timedelta(days=n))
+    look("fresh", hours(5), hours(5))
+    look("six", hours(7), hours(7))
+    look("seensix", hours(7), hours(1))  # its second look was already taken
+    look("day", hours(25), hours(18))
+    look("week", days(8), days(4))
+    look("past", days(20), days(19))  # too old to be followed
+    look("sample", hours(7), hours(7), sample=True)
+    look("imported", hours(7), hours(7), source="trending.parquet")
+    with db.transaction("worker") as connection:
+        assert [found.key for found in collecting.due(connection, 10)] == ["youtube:six", "youtube:day", "youtube:week"]
+        assert [found.key for found in collecting.due(connection, 1)] == ["youtube:six"]
+
+
+def test_a_revisit_that_failed_is_not_tried_again_before_the_next_look() -> None:
+    look("gone", timedelta(hours=7), timedelta(hours=7))
+    with db.transaction("worker") as connection:
+        collection_id = collecting.ask(connection, collecting.REVISIT_TARGET, "revisit")
+        connection.execute(
+            text("INSERT INTO collection_items VALUES (:id, 'youtube:gone', 'failed', 'it is private')"),
+            {"id": collection_id},
+        )
+        assert collecting.due(connection, 10) == []
