@@ -225,8 +225,8 @@ class LanguageModel:
 
     name: str
     api_key: str = field(repr=False)
-    base_url: str | None = None  # None: OpenAI itself
-    timeout: float = REPLY_TIMEOUT  # seconds
+    base_url: str | None  # None: OpenAI itself
+    timeout: float  # seconds for one answer
 
     @property
     def place(self) -> str:
@@ -237,7 +237,7 @@ def language_model() -> LanguageModel | None:
     """The language model that the settings name; None without OPENAI_API_KEY."""
     told = settings.load()
     key = told.openai_api_key.get_secret_value().strip() if told.openai_api_key else ""
-    return LanguageModel(told.openai_model, key, told.openai_base_url) if key else None
+    return LanguageModel(told.openai_model, key, told.openai_base_url, REPLY_TIMEOUT) if key else None
 
 
 def recommend(
@@ -338,11 +338,11 @@ def gather(connection: Connection, topic: str, *, platform: str | None = None, l
         pool = [video for video in pool if not video.sample]  # invented videos back nothing real
     # with some words only, a title that has more of them says more
     best = sorted(pool, key=lambda video: (-_share(wide, video.title) if reach == "some words" else 0, -_merit(video)))
-    winners = _diverse(best, WINNERS)
+    winners = _diverse(best, min(WINNERS, max(4, len(pool) // 2)))  # of few videos, not all can be the good ones
     chosen = {video.candidate_id for video in winners}
     flops = _diverse(
         sorted(
-            (video for video in pool if video.outlier_multiple is not None and video.candidate_id not in chosen),
+            (v for v in pool if (v.outlier_multiple or 1.0) < 1.0 and v.candidate_id not in chosen),
             key=lambda video: video.outlier_multiple or 0.0,
         ),
         FLOPS,
