@@ -10,7 +10,7 @@ FOLDER = Path(__file__).parent
 
 st.set_page_config(
     page_title="Miles",
-    page_icon=":material/trending_up:",
+    page_icon=FOLDER / "ui" / "mark.svg",
     layout="wide",
     menu_items={"About": "Miles collects short videos, scores them with an embedded model and shows what takes off."},
 )

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import streamlit as st
 
-from miles.browse import Filters
+from miles.browse import Filters, Sort
 from ui import cards, data, page, ways_in, words
 
 RECENT = timedelta(days=7)  # "now" is the last week of the data, not of the calendar
@@ -29,10 +29,11 @@ with st.grid(2, min_column_width=260, gap="small"):
     page.total("Snapshots", data.snapshots(), [day.snapshots for day in days], "taken")
 
 recent = Filters(published_from=(state.newest - RECENT).date())
-for sort, title, why in (
+lists: tuple[tuple[Sort, str, str], ...] = (
     ("score", "Highest score", words.MEANING["score"]),
     ("velocity", "Fastest now, measured", words.MEANING["velocity"]),
-):
+)
+for sort, title, why in lists:
     rows, growth = data.page(recent, sort, 4)
     rows = [row for row in rows if (row.viral_score if sort == "score" else row.velocity) is not None]
     if rows:

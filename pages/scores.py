@@ -71,6 +71,7 @@ charts.show(
         [group.quantile(0.25) * 100 for group in groups],
         [group.quantile(0.75) * 100 for group in groups],
         no_effect=None if found.base_rate is None else found.base_rate * 100,
+        clear=[True] * len(groups),
         labels=[f"n {words.count(group.n)}" for group in groups],
         hover=[
             f"{findings.name(by, group.group)}: median {words.in_100(group.quantile(0.5))}, "

@@ -43,21 +43,21 @@ charts.show(
         [one.lift_low for one in shown],
         [one.lift_high for one in shown],
         no_effect=1.0,
+        clear=[one in told for one in shown],
         labels=[words.change(one.lift) for one in shown],
         hover=[
-            f"{findings.quoted(one)}: {words.times(one.lift)} ({words.interval(one.lift_low, one.lift_high)}), "
-            f"{words.full(one.n_videos)} videos of {words.full(one.n_channels)} channels, q {one.q_value:.3f}"
+            f"{findings.quoted(one)}: {words.change(one.lift)} ({words.change_interval(one.lift_low, one.lift_high)}), "
+            f"{words.full(one.n_videos)} videos of {words.full(one.n_channels)} channels, q {words.q_value(one.q_value)}"
             for one in shown
         ],
-        ticks=charts.RATIOS,
-        log=True,
+        ratio=True,
     ),
-    title=findings.patterns(found, where),
+    title=findings.patterns(shown, where),
     caption=f"Ratio of outlier multiples with 95% interval over channels; the dotted line is no effect, grey can't be told "
-    f"from it. {'The most certain' if len(found) > SHOWN else 'All'} {len(shown)} of {len(found)}.",
+    f"from chance (q ≥ {findings.FALSE_SHARE:.2f}). {'The most certain' if len(found) > SHOWN else 'All'} {len(shown)} of {len(found)}.",
 )
 
-picked = tables.patterns(found)
+picked = tables.patterns(told + [one for one in found if one not in told])
 if picked is None:
     st.caption(":material/touch_app: Choose a row to see videos with that pattern.")
 else:

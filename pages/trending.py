@@ -2,10 +2,10 @@
 
 import streamlit as st
 
-from miles.browse import COUNT_CAP
+from miles.browse import COUNT_CAP, Sort
 from ui import cards, data, exports, filters, page, tables, words
 
-SORTS = {
+SORTS: dict[Sort, str] = {
     "score": "Score",
     "velocity": "Measured velocity",
     "outlier": "Against the channel",
@@ -32,9 +32,10 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
 with head:
     page.header(
         "Trending",
-        f"{many} videos · newest snapshot {words.ago(state.newest, page.now())}"
+        f"{many[:1].upper()}{many[1:]} videos · newest snapshot {words.ago(state.newest, page.now())}"
         f" · base rate {words.in_100(state.base_rate)}",
-        help="A score is no promise: see the base rate. Unknown values come last in every order.",
+        help=f"**in 100** {words.MEANING['score']}\n\n**usual** {words.MEANING['outlier']}\n\n**/day** {words.MEANING['velocity']}"
+        "\n\nUnknown values come last in every order.",
     )
 filters.complain()
 

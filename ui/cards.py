@@ -16,10 +16,12 @@ from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 from miles import storage
 from miles.browse import Detail, Row
 from ui import charts, data, words
+from ui.words import known
 
 TILE = (480, 270)  # px, 16:9: one height for every card, whatever the picture's shape
 CARD_WIDTH = 232  # px; below it a card's numbers wrap
-TITLE_WIDTH = 62  # columns of text that fit in two lines of a card
+TITLE_WIDTH = 52  # columns of text that fit in two lines of a card
+NARROW = "\u202f"  # a thin space that does not break
 
 _GLYPHS = {
     "Music": "♪",
@@ -32,11 +34,10 @@ _GLYPHS = {
 
 
 def grid(rows: Sequence[Row], growth: Mapping[str, Sequence[int]], *, now: datetime, key: str) -> None:
-    """Candidates as cards, as many in a row as fit; a click on a title opens the details."""
-    with st.grid("auto", min_column_width=CARD_WIDTH, gap="small") as cells:
+    """Candidates as cards of one height, as many in a row as fit."""
+    with st.grid("auto", min_column_width=CARD_WIDTH, gap="small"):
         for row in rows:
-            with cells.cell():
-                card(row, growth.get(row.candidate_id, ()), now=now, key=key)
+            card(row, growth.get(row.candidate_id, ()), now=now, key=key)
 
 
 def card(row: Row, growth: Sequence[int] = (), *, now: datetime, key: str) -> None:
@@ -45,36 +46,32 @@ def card(row: Row, growth: Sequence[int] = (), *, now: datetime, key: str) -> No
         st.image(
             picture(row), width="stretch", alt=f"Thumbnail of {row.title}" if row.thumbnail else "No thumbnail stored"
         )
-        st.button(
-            words.plain(words.shorten(row.title, TITLE_WIDTH)),
-            key=f"open-{key}-{row.candidate_id}",
-            type="tertiary",
-            help=words.plain(row.title),
-            wrap=True,
-            on_click=_open,
-            args=(row.candidate_id,),
-        )
+        st.markdown(f"**{words.plain(words.shorten(row.title, TITLE_WIDTH))}**")
         st.caption(byline(row, now))
         st.space("stretch")
         with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
-            st.markdown(
-                f":primary[:material/bolt:] **{words.in_100(row.viral_score)}**",
-                help=_score_help(row),
-                width="content",
-            )
-            st.markdown(
-                f"**{words.times(row.outlier_multiple)}** usual" if row.outlier_multiple is not None else words.UNKNOWN,
-                help=words.MEANING["outlier"] if row.outlier_multiple is not None else words.MISSING["outlier"],
-                width="content",
-            )
+            scored = f":primary[:material/bolt:]{NARROW}**{words.in_100(row.viral_score)}**"
+            st.markdown(scored, help=None if known(row.viral_score) else words.MISSING["score"], width="content")
+            if known(row.outlier_multiple):
+                st.markdown(f"**{words.times(row.outlier_multiple)}** usual", width="content")
+            else:
+                st.markdown(f"{words.UNKNOWN} usual", help=words.MISSING["outlier"], width="content")
         with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
-            st.markdown(velocity(row), help=_velocity_help(row), width="content")
+            st.markdown(velocity(row), width="content")
             if len(growth) > 2:
                 st.image(
                     sparkline(growth),
-                    width=72,
+                    width=56,
                     alt=f"Views rose from {words.count(growth[0])} to {words.count(growth[-1])}",
                 )
+            st.space("stretch")
+            st.button(
+                "Details",
+                key=f"open-{key}-{row.candidate_id}",
+                type="tertiary",
+                on_click=_open,
+                args=(row.candidate_id,),
+            )
 
 
 def byline(row: Row, now: datetime) -> str:
@@ -127,7 +124,7 @@ def tile(category: str | None, duration: float | None, media_type: str | None = 
     )
 
 
-def sparkline(values: Sequence[float], width: int = 72, height: int = 22) -> str:
+def sparkline(values: Sequence[float], width: int = 56, height: int = 20) -> str:
     """A small line (SVG) without axes: the shape of a growth."""
     low, high = min(values), max(values)
     span = (high - low) or 1

@@ -1,25 +1,16 @@
 """Plotly's house style: no grid clutter, tight margins, colours from the theme, readable at 390 px."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from datetime import datetime
 
 import plotly.graph_objects as go
 import streamlit as st
 
+from ui import words
+
 CONFIG = {"displayModeBar": False, "scrollZoom": False, "responsive": True}
 MARGIN = {"l": 8, "r": 12, "t": 8, "b": 8}
-RATIOS = {
-    0.25: "−75%",
-    0.5: "−50%",
-    0.75: "−25%",
-    0.9: "−10%",
-    1.0: "±0",
-    1.1: "+10%",
-    1.25: "+25%",
-    1.5: "+50%",
-    2.0: "+100%",
-    4.0: "+300%",
-}
 FAINT = "rgba(128,140,146,0.22)"
 MUTED = "rgba(128,140,146,0.75)"
 
@@ -72,19 +63,20 @@ def intervals(
     highs: Sequence[float],
     *,
     no_effect: float | None,
+    clear: Sequence[bool],
     labels: Sequence[str],
     hover: Sequence[str],
     axis: str = "",
-    ticks: Mapping[float, str] | None = None,
-    log: bool = False,
+    ratio: bool = False,
 ) -> go.Figure:
-    """Dots with bars, the first name on top, and a line at "no effect". Labels stand at the right."""
+    """Dots with bars, the first name on top, and a line at "no effect".
+
+    What is not `clear` of it is grey. Labels stand at the right. With `ratio` the values are positive ratios,
+    on a logarithmic axis labelled with the changes they mean.
+    """
     row_height = 30
     chart = figure(height=row_height * len(names) + 48)
-    clear = [
-        low > no_effect or high < no_effect if no_effect is not None else True
-        for low, high in zip(lows, highs, strict=True)
-    ]
+    chart.update_layout(margin={**MARGIN, "r": 60})
     colours = [accent() if is_clear else MUTED for is_clear in clear]
     for position, (low, high, colour) in enumerate(zip(lows, highs, colours, strict=True)):
         chart.add_shape(
@@ -100,7 +92,7 @@ def intervals(
     )
     for position, label in enumerate(labels):
         chart.add_annotation(
-            x=1, xref="paper", y=position, text=label, showarrow=False, xanchor="right", font={"size": 12}
+            x=1, xref="paper", y=position, text=label, showarrow=False, xanchor="left", xshift=8, font={"size": 12}
         )
     chart.update_yaxes(
         tickvals=list(range(len(names))),
@@ -108,11 +100,13 @@ def intervals(
         range=[len(names) - 0.5, -0.5],
         showgrid=False,
     )
-    chart.update_xaxes(type="log" if log else "linear", showgrid=True, gridcolor=FAINT)
+    chart.update_xaxes(type="log" if ratio else "linear", showgrid=True, gridcolor=FAINT)
     if axis:
         chart.update_xaxes(title={"text": axis, "font": {"size": 12}})
-    if ticks:
-        chart.update_xaxes(tickvals=list(ticks), ticktext=list(ticks.values()))
+    if ratio:
+        wide = max(highs) / min(lows) > 3
+        ticks = (0.1, 0.25, 0.5, 1, 2, 4, 10) if wide else (0.5, 0.75, 0.9, 1, 1.1, 1.25, 1.5, 2)
+        chart.update_xaxes(tickvals=ticks, ticktext=[words.change(tick) for tick in ticks], tickangle=0)
     if no_effect is not None:
         chart.add_vline(x=no_effect, line={"color": MUTED, "width": 1.5, "dash": "dot"})
     return chart
@@ -139,7 +133,7 @@ def histogram(
             font={"color": contrast(), "size": 12},
         )  # fmt: skip
     chart.update_xaxes(range=[0, 100], ticksuffix="", title={"text": "score, in 100", "font": {"size": 12}})
-    chart.update_yaxes(rangemode="tozero", nticks=4, tickformat="~s")
+    _count_axis(chart, 0, max(counts, default=0))
     return chart
 
 
@@ -154,7 +148,7 @@ def line(moments: Sequence[datetime], values: Sequence[float], *, unit: str, hei
         marker={"size": 5},
         hovertemplate="%{y:,.0f} " + unit + "<br>%{x|%d %b %Y, %H:%M} UTC<extra></extra>",
     )
-    chart.update_yaxes(tickformat="~s", nticks=5)
+    _count_axis(chart, min(values, default=0), max(values, default=0))
     return chart
 
 
@@ -192,6 +186,25 @@ def density(cells: Sequence[tuple[int, int, int]], bins: int, *, x: str, y: str,
     chart.update_xaxes(title={"text": x, "font": {"size": 12}}, **ticks)
     chart.update_yaxes(title={"text": y, "font": {"size": 12}}, **ticks)
     return chart
+
+
+def _count_axis(chart: go.Figure, low: float, high: float) -> None:
+    """A vertical axis of counts with about four round ticks, written as everywhere: 20K, 1.5M."""
+    step = _round_step((high - low) / 4 or max(high, 1) / 4)
+    ticks = [position * step for position in range(math.floor(low / step), math.ceil(high / step) + 1)]
+    chart.update_yaxes(
+        tickvals=ticks,
+        ticktext=[words.count(tick) for tick in ticks],
+        range=[ticks[0], max(ticks[-1], ticks[0] + step)],
+    )
+
+
+def _round_step(rough: float) -> float:
+    """The next of 1, 2 or 5 times a power of ten, and no less than 1."""
+    if rough <= 1:
+        return 1
+    power = 10 ** math.floor(math.log10(rough))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
 
 
 def _decade(power: int) -> str:

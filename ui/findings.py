@@ -45,7 +45,7 @@ def patterns(found: Sequence[Pattern], where: str) -> str:
     """The strongest title pattern that is told from chance, up and down."""
     clear = [one for one in found if one.q_value < FALSE_SHARE]
     if not clear:
-        return f"No title pattern can be told from chance {where}"
+        return f"No title pattern can be told from chance {where}".strip()
     best, worst = max(clear, key=lambda one: one.lift), min(clear, key=lambda one: one.lift)
     parts = []
     if best.lift > 1:
@@ -56,7 +56,7 @@ def patterns(found: Sequence[Pattern], where: str) -> str:
             if parts
             else f"{quoted(worst)} goes with {words.change(worst.lift)} views"
         )
-    return f"{', '.join(parts)} {where}"
+    return f"{', '.join(parts)} {where}".strip()
 
 
 def strongest(found: Sequence[Pattern], most: int) -> list[Pattern]:

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 READING_WIDTH = 1280  # px; lines and rows of cards that are longer tire the eye
 STALE = timedelta(hours=24)  # the refresh runs every 6 h: four missed ones are worth saying
 
-TITLES = {DatabaseUnavailable: "The database does not answer"}
+TITLES: dict[type[MilesError], str] = {DatabaseUnavailable: "The database does not answer"}
 
 
 def now() -> datetime:

@@ -64,11 +64,10 @@ def patterns(found: Sequence[Pattern]) -> Pattern | None:
         {
             "Pattern": [findings.quoted(one) for one in found],
             "Effect": [words.change(one.lift) for one in found],
-            "Lift": [one.lift for one in found],
-            "Interval": [words.interval(one.lift_low, one.lift_high) for one in found],
+            "Interval": [words.change_interval(one.lift_low, one.lift_high) for one in found],
             "Videos": [one.n_videos for one in found],
             "Channels": [one.n_channels for one in found],
-            "q": [one.q_value for one in found],
+            "q": [words.q_value(one.q_value) for one in found],
         }
     )
     event = st.dataframe(
@@ -81,19 +80,14 @@ def patterns(found: Sequence[Pattern]) -> Pattern | None:
         alt="Title patterns with lift, interval, videos, channels and q-value",
         column_config={
             "Pattern": column.TextColumn(pinned=True, width="medium"),
-            "Effect": column.TextColumn(help="The lift as a change of the outlier multiple.", width="small"),
-            "Lift": column.NumberColumn(
-                format="%.2f×",
-                help="Outlier multiple of videos with the pattern ÷ without, within channels.",
-                width="small",
-            ),
+            "Effect": column.TextColumn(help=words.MEANING["lift"], width="small"),
             "Interval": column.TextColumn("95% interval", help="Over channels.", width="small"),
             "Videos": column.NumberColumn(format="localized", width="small"),
             "Channels": column.NumberColumn(
                 format="localized", help="Independent channels that have videos with and without it.", width="small"
             ),
-            "q": column.NumberColumn(
-                format="%.3f", help="Share of chance findings among all patterns at least this sure.", width="small"
+            "q": column.TextColumn(
+                help="Share of chance findings among all patterns at least this sure.", width="small"
             ),
         },
     )

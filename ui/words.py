@@ -92,6 +92,16 @@ def change(ratio: float | None) -> str:
     return "±0%" if float(shown) == 0 else f"{'+' if amount > 0 else '−'}{shown}%"
 
 
+def change_interval(low: float | None, high: float | None) -> str:
+    """Two ratios as an interval of changes: −3% to +9%."""
+    return UNKNOWN if not known(low) or not known(high) else f"{change(low)} to {change(high)}"
+
+
+def q_value(value: float) -> str:
+    """A share of chance findings: 0.023, "< 0.001"."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def duration(seconds: float | None) -> str:
     """How long a video is: 42 s, 3:20, 1:02:05."""
     if seconds is None or not math.isfinite(seconds):
@@ -148,11 +158,14 @@ def platform(name: str) -> str:
     return {"youtube": "YouTube", "tiktok": "TikTok"}.get(name, name.capitalize())
 
 
-def shorten(title: str, width: int) -> str:
+def shorten(title: str, width: float) -> str:
     """Cut a title at a word so that it takes at most `width` columns (an ideograph takes two)."""
-    used, cut = 0, 0
+    used, cut = 0.0, 0
     for position, letter in enumerate(title):
-        used += 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+        if unicodedata.east_asian_width(letter) in "WF":
+            used += 2
+        else:
+            used += 1.3 if letter.isupper() else 1
         if used > width:
             head = title[:cut]
             at_word = head.rsplit(" ", 1)[0]
@@ -179,6 +192,7 @@ MEANING = {
     "predicted_velocity": "Views per day that the model expects, with its interval.",
     "outlier": "Outlier multiple: views divided by the median of the same channel's other videos of the same "
     "format at about the same age. Not given below 5 such videos.",
+    "lift": "The outlier multiple of videos with the pattern against that of the same channel's videos without it, as a change.",
     "views": "Views at the newest snapshot.",
 }
 
