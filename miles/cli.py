@@ -229,7 +229,7 @@ def score(
 
 @app.command(epilog="Example: python -m miles worker --concurrency 2")
 def worker(
-    concurrency: Annotated[int, typer.Option(min=1, max=32, help="How many jobs at once.")] = 1,
+    concurrency: Annotated[int, typer.Option(min=1, max=32, help="How many jobs at once.")] = 2,
     parent: Annotated[int | None, typer.Option(hidden=True, help="End when this process ends.")] = None,
 ) -> None:
     """Work off the jobs: collecting, scoring, rolling up. As many as wanted, on any machine."""
@@ -240,7 +240,7 @@ def worker(
     if parent is not None:
         end_with(parent)
     db.ready()
-    jobs.run_worker(concurrency=concurrency)
+    jobs.run_worker(concurrency=concurrency)  # two: a long collection must not hold up the scoring of another
 
 
 @app.command(hidden=True)

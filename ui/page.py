@@ -12,7 +12,7 @@ import streamlit as st
 
 from miles import db
 from miles.errors import DatabaseUnavailable, MilesError
-from ui import data, words
+from ui import data, words, worker
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ def frame() -> Iterator[None]:
     """Start the database, show the sample banner and the state of the data, and guard what is inside."""
     with st.container(horizontal_alignment="center"), st.container(width=READING_WIDTH), guard():
         db.ready()
+        worker.ensure()
         state = data.state()
         _foot(state)
         if state.sample:
