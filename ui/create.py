@@ -1,5 +1,6 @@
 """What the Create pages share: cached reads, language names, a number with its line of context."""
 
+import html
 from collections.abc import Sequence
 
 import streamlit as st
@@ -7,7 +8,7 @@ import streamlit as st
 from miles import db, lab, recommend
 from miles.features import LANGUAGES, PastVideo
 from miles.lab import KnownChannel, Verdict
-from ui import charts, data, words
+from ui import cards, charts, data, words
 
 LANGUAGE_NAMES = dict(
     zip(
@@ -20,6 +21,7 @@ LANGUAGE_NAMES = dict(
         strict=True,
     )
 )
+LEAST = 0.01  # times the usual; where an interval ends in a chart
 MOST_DRAWN = 15  # titles in a chart; more rows are read better in the table
 
 
@@ -94,14 +96,14 @@ def compared(verdicts: Sequence[Verdict]) -> None:
         charts.intervals(
             [words.shorten(one.title, 34) for one in verdicts],
             [one.multiple or 1.0 for one in verdicts],
-            [one.multiple_low or 1.0 for one in verdicts],
-            [one.multiple_high or 1.0 for one in verdicts],
+            [max(one.multiple_low or 1.0, LEAST) for one in verdicts],
+            [max(one.multiple_high or 1.0, LEAST) for one in verdicts],
             no_effect=1.0,
             clear=[(one.multiple_low or 0) > 1 or (one.multiple_high or 2) < 1 for one in verdicts],
             labels=[words.times(one.multiple) for one in verdicts],
-            hover=[f"{one.title}<br>{multiple(one)} the usual".replace("<br>", " – ") for one in verdicts],
-            axis="times your usual (dotted: your usual)",
-            log=True,
+            hover=[f"{html.escape(one.title)}: {multiple(one)} the usual" for one in verdicts],
+            axis="against your usual",
+            ratio=True,
         ),
         title=_overlap(verdicts),
         caption=f"{len(verdicts)} titles; the bars hold 8 of 10 outcomes. Grey: the interval holds your usual.",
@@ -126,3 +128,60 @@ def generator() -> str:
             "`OPENAI_API_KEY` (and `OPENAI_BASE_URL`, `OPENAI_MODEL` for any compatible server) and restart."
         )
     return f"Written by **{words.plain(writer.name)}** at {words.plain(writer.place)}."
+
+
+def concept(one: recommend.Concept, place: int) -> None:
+    """One concept as a card: its score, why, how to film it, and the videos that back it."""
+    with st.container(border=True, height="stretch", gap="small", key=f"concept-{place}"):
+        st.markdown(f"#### {words.plain(one.title)}")
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.markdown(
+                f":primary[:material/bolt:] **{words.in_100(one.viral_score)}**",
+                help=f"{words.MEANING['score']} Scored as a draft, from its title alone.",
+                width="content",
+            )
+            st.caption(f"where {words.in_100(one.base_rate)} is ordinary", width="content")
+        st.markdown(words.plain(one.why))
+        with st.expander("How to film it", icon=":material/movie:"):
+            st.markdown(f"**Hook.** {words.plain(one.hook)}")
+            st.markdown("\n".join(f"{beat}. {words.plain(line)}" for beat, line in enumerate(one.outline, start=1)))
+            st.markdown(f"**Thumbnail.** {words.plain(one.thumbnail_idea)}")
+            st.caption(" ".join(f"\\#{words.plain(tag)}" for tag in one.hashtags))
+        st.space("stretch")
+        _backing(one.evidence, place)
+        st.page_link(
+            "pages/score_lab.py",
+            label="Open in Score lab",
+            icon=":material/science:",
+            query_params={"title": one.title},
+        )
+
+
+def _backing(candidate_ids: Sequence[str], place: int) -> None:
+    rows, _ = data.rows(tuple(candidate_ids))
+    if not rows:
+        st.caption(":orange[:material/link_off:] No collected video backs this one.")
+        return
+    st.caption(f"Backed by {words.plural(len(rows), 'video')}")
+    for row in rows:
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.image(cards.picture(row), width=88, alt="Its thumbnail" if row.thumbnail else "No thumbnail stored")
+            with st.container(gap=None, width="stretch"):
+                st.button(
+                    words.plain(words.shorten(row.title, 70)),
+                    key=f"backing-{place}-{row.candidate_id}",
+                    type="tertiary",
+                    help=words.plain(row.title),
+                    wrap=True,
+                    on_click=_open,
+                    args=(row.candidate_id,),
+                )
+                facts = [words.in_100(row.viral_score)] if row.viral_score is not None else []
+                if row.outlier_multiple is not None:
+                    facts.append(f"{words.times(row.outlier_multiple)} usual")
+                facts.append(words.plain(words.shorten(row.channel_name or "channel unknown", 24)))
+                st.caption(" · ".join(facts) + (" · :orange[sample]" if row.sample else ""))
+
+
+def _open(candidate_id: str) -> None:
+    st.query_params["video"] = candidate_id
