@@ -173,7 +173,7 @@ def _facts(found: Detail, now: datetime) -> None:
     left, right = st.columns([2, 3], gap="medium")
     with left:
         st.image(picture(row), width="stretch", alt=f"Thumbnail of {row.title}")
-        with st.container(horizontal=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
             if row.url:
                 st.link_button("Open original", row.url, icon=":material/open_in_new:")
             if row.channel_key:
@@ -184,7 +184,7 @@ def _facts(found: Detail, now: datetime) -> None:
                     query_params={"channel": row.channel_key},
                 )
     with right:
-        st.markdown(f"#### {words.plain(row.title)}")
+        st.subheader(words.plain(row.title), anchor=False)
         st.caption(
             " · ".join(
                 part
@@ -229,12 +229,9 @@ def _facts(found: Detail, now: datetime) -> None:
 
 def _score(row: Row) -> None:
     if row.viral_score is None:
-        st.markdown(f"**Score** {words.UNKNOWN}", help=words.MISSING["score"])
+        st.metric("Score", words.UNKNOWN, icon=":material/bolt:", help=words.MISSING["score"])
         return
-    st.markdown(
-        f"### :primary[:material/bolt:] {words.in_100(row.viral_score)}",
-        help=_score_help(row),
-    )
+    st.metric("Score", words.in_100(row.viral_score), icon=":material/bolt:", help=_score_help(row))
     st.caption(
         f"Base rate {words.in_100(row.base_rate)}, so {words.against_base(row.viral_score, row.base_rate)}."
         + (f" {words.plain(row.score_note)}" if row.score_note else "")

@@ -36,11 +36,12 @@ def candidates(rows: Sequence[Row], growth: Mapping[str, Sequence[int]], *, now:
         on_select="rerun",
         selection_mode="single-row",
         key="table",
+        placeholder=words.UNKNOWN,
         alt="Candidates, one in each row",
         column_config={
             "Title": column.TextColumn(width="large", pinned=True),
             "Score": column.ProgressColumn(
-                "Score, in 100", min_value=0, max_value=100, format="%.0f", help=words.MEANING["score"], width="small"
+                "In 100", min_value=0, max_value=100, format="%.0f", help=words.MEANING["score"], width="small"
             ),
             "Usual": column.NumberColumn("× usual", format="%.2f×", help=words.MEANING["outlier"], width="small"),
             "Velocity": column.NumberColumn(
