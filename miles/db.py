@@ -31,8 +31,9 @@ MIGRATION_LOCK = 0x6D696C6573  # advisory lock key ("miles"): two processes neve
 OLDEST_SERVER = 150000  # PostgreSQL 15: NULLS NOT DISTINCT, MERGE and security_invoker views came with it
 CONNECT_TIMEOUT = 5  # seconds; a page must not hang longer on a dead server
 PAGE_TIMEOUT = 20_000  # ms; a page's query that takes longer is a defect, and must not pile up
-# JIT compiles for longer than our page queries run; more memory keeps their sorts off the disk
-SESSION_OPTIONS = "-c jit=off -c work_mem=48MB -c timezone=UTC"
+# JIT compiles for longer than our page queries run; more memory keeps their sorts, and what an import
+# stages (taken only when it does), off the disk
+SESSION_OPTIONS = "-c jit=off -c work_mem=48MB -c temp_buffers=256MB -c timezone=UTC"
 
 
 @lru_cache(maxsize=1)
@@ -145,7 +146,8 @@ def _apply(connection: Connection, path: Path) -> None:
         psycopg_connection(connection).cursor().execute(path.read_bytes())
         return
     spec = importlib.util.spec_from_file_location(f"miles.migrations.m{path.stem}", path)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.apply(connection)

@@ -45,6 +45,8 @@ CANDIDATE_FACTS = (
 )  # fmt: skip
 COUNTS = ("views", "likes", "comments")
 CHANNEL_FACTS = ("name", "url", "followers")
+NUMBERS = {"duration", "published_at", "published_about", "followers", *COUNTS}  # the others are text
+MERGE_MEMORY = "256MB"  # for the sorts of a merge; a million snapshots fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +132,11 @@ def merge(connection: Connection) -> Changes:
     Rows are taken in the order of their keys, so that two merges at once wait for each other
     instead of locking each other out.
     """
-    run(connection, "ANALYZE staged_facts; ANALYZE staged_snapshots")
+    run(connection, f"SET LOCAL work_mem = '{MERGE_MEMORY}'; ANALYZE staged_facts; ANALYZE staged_snapshots")
     run(connection, _REDUCE)
     run(
         connection,
-        "SELECT ensure_snapshot_partitions(min(observed_at), max(observed_at)) FROM staged_snapshots HAVING count(*) > 0",
+        "SELECT ensure_snapshot_partitions(min(observed_at), max(observed_at)) FROM moments HAVING count(*) > 0",
     )
     run(connection, _MERGE_CHANNELS)
     changed = run(connection, _MERGE_CANDIDATES).fetchall()
@@ -145,7 +147,7 @@ def merge(connection: Connection) -> Changes:
     updated = ({candidate_id for candidate_id, _ in changed} | {row[0] for row in touched}) - new
     (total,) = run(connection, "SELECT count(*) FROM reduced").fetchone() or (0,)
     (snapshots,) = run(connection, "SELECT coalesce(sum(snapshots), 0)::bigint FROM added").fetchone() or (0,)
-    run(connection, "DROP TABLE reduced, reduced_channels, added")
+    run(connection, "DROP TABLE moments, reduced, reduced_channels, added")
     return Changes(
         new=tuple(sorted(new)),
         updated=tuple(sorted(updated)),
@@ -160,12 +162,35 @@ def run(connection: Connection, statement: str, parameters: dict[str, object] | 
     return cursor.execute(statement.encode(), parameters)
 
 
-def _latest(fact: str, moment: str = "observed_at") -> str:
+def _comparable(value: str, fact: str) -> str:
+    """A fact as it is compared where two are of the same moment: the same way on every server."""
+    if fact in NUMBERS:
+        return value
+    if fact == "tags" and "." in value:  # an array in the tables, still one text where staged
+        value = f"array_to_string({value}, E'{TAG_SEPARATOR}')"
+    return f'{value} COLLATE "C"'
+
+
+def _moment(moment: str) -> str:
+    return f"(extract(epoch FROM {moment}) * 1000000)::bigint"
+
+
+def _latest(fact: str) -> str:
     """The value and the moment of the latest row of a group that has the fact; the greater one of a tie."""
     return (
-        f"(array_agg({fact} ORDER BY {moment} DESC, {fact} DESC) FILTER (WHERE {fact} IS NOT NULL))[1] AS {fact},"
-        f" (extract(epoch FROM max({moment}) FILTER (WHERE {fact} IS NOT NULL)) * 1000000)::bigint AS {fact}_at"
+        f"(array_agg({fact} ORDER BY observed_at DESC, {_comparable(fact, fact)} DESC) FILTER (WHERE {fact} IS NOT NULL))[1]"
+        f" AS {fact}, {_moment(f'max(observed_at) FILTER (WHERE {fact} IS NOT NULL)')} AS {fact}_at"
     )
+
+
+def _only(fact: str) -> str:
+    """The value and the moment of a fact in a row that is alone in its group: what _latest gives, at once."""
+    return f"{fact}, CASE WHEN {fact} IS NOT NULL THEN {_moment('observed_at')} END AS {fact}_at"
+
+
+def _latest_count(count: str) -> str:
+    """[moment, count] of the latest row that has the count; arrays compare element by element."""
+    return f"max(ARRAY[{_moment('observed_at')}, {count}]) FILTER (WHERE {count} IS NOT NULL) AS {count}"
 
 
 def _seen_at(facts: Iterable[str]) -> str:
@@ -176,9 +201,10 @@ def _seen_at(facts: Iterable[str]) -> str:
 def _newer(table: str, fact: str) -> str:
     """Whether the incoming value of a fact replaces the stored one."""
     stored, incoming = f"({table}.seen_at->>'{fact}')::bigint", f"(excluded.seen_at->>'{fact}')::bigint"
+    greater = f"{_comparable(f'excluded.{fact}', fact)} > {_comparable(f'{table}.{fact}', fact)}"
     return (
         f"(excluded.{fact} IS NOT NULL AND ({table}.{fact} IS NULL OR {incoming} > {stored}"
-        f" OR ({incoming} = {stored} AND excluded.{fact} > {table}.{fact})))"
+        f" OR ({incoming} = {stored} AND {greater})))"
     )
 
 
@@ -199,26 +225,39 @@ def _any_newer(table: str, facts: Iterable[str]) -> str:
     return " OR ".join(_newer(table, fact) for fact in facts)
 
 
+# Most videos of a file have one version of their facts, or came once: those need no aggregates, which
+# would take most of the time.
 _REDUCE = f"""
+CREATE TEMP TABLE moments ON COMMIT DROP AS
+SELECT candidate_id, observed_at, max(views) AS views, max(likes) AS likes, max(comments) AS comments,
+    min(country COLLATE "C") AS country, bool_or(exact) AS exact, max(tier COLLATE "C") AS tier,
+    max(source COLLATE "C") AS source
+FROM staged_snapshots GROUP BY candidate_id, observed_at ORDER BY candidate_id, observed_at;
+ANALYZE moments;
+
 CREATE TEMP TABLE reduced ON COMMIT DROP AS
-WITH moments AS (
-    SELECT candidate_id, observed_at, max(views) AS views, max(likes) AS likes, max(comments) AS comments
-    FROM staged_snapshots GROUP BY candidate_id, observed_at
-), counts AS (
-    SELECT candidate_id, {", ".join(_latest(count) for count in COUNTS)}
+WITH counts AS (
+    SELECT candidate_id, {", ".join(_latest_count(count) for count in COUNTS)}
     FROM moments GROUP BY candidate_id
+), groups AS (
+    SELECT candidate_id, count(*) = 1 AS alone FROM staged_facts GROUP BY candidate_id
 ), facts AS (
-    SELECT candidate_id, min(platform) AS platform, min(video_id) AS video_id,
-        {", ".join(_latest(fact) for fact in CANDIDATE_FACTS)},
-        max(tier) AS tier,  -- 'full' > 'flat'
-        (array_agg(source ORDER BY observed_at DESC, source DESC))[1] AS source,
-        bool_and(sample) AS sample, min(first_at) AS first_seen_at, max(observed_at) AS last_seen_at
-    FROM staged_facts GROUP BY candidate_id
+    SELECT candidate_id, platform, video_id, {", ".join(_only(fact) for fact in CANDIDATE_FACTS)},
+        tier, source, sample, first_at AS first_seen_at, observed_at AS last_seen_at
+    FROM staged_facts WHERE candidate_id IN (SELECT candidate_id FROM groups WHERE alone)
+  UNION ALL
+    SELECT candidate_id, min(platform), min(video_id), {", ".join(_latest(fact) for fact in CANDIDATE_FACTS)},
+        max(tier COLLATE "C"),  -- 'full' > 'flat'
+        (array_agg(source ORDER BY observed_at DESC, source COLLATE "C" DESC))[1],
+        bool_and(sample), min(first_at), max(observed_at)
+    FROM staged_facts WHERE candidate_id IN (SELECT candidate_id FROM groups WHERE NOT alone)
+    GROUP BY candidate_id
 )
-SELECT facts.*, views, likes, comments,
-    CASE WHEN views_at IS NOT NULL THEN to_timestamp(views_at / 1000000) + (views_at % 1000000) * interval '1 microsecond' END
-        AS observed_at,
-    {_seen_at((*CANDIDATE_FACTS, *COUNTS))} AS seen_at
+SELECT facts.*, views[2] AS views, likes[2] AS likes, comments[2] AS comments,
+    to_timestamp(views[1] / 1000000) + (views[1] % 1000000) * interval '1 microsecond' AS observed_at,
+    {_seen_at(CANDIDATE_FACTS)} || jsonb_strip_nulls(jsonb_build_object({
+    ", ".join(f"'{count}', {count}[1]" for count in COUNTS)
+})) AS seen_at
 FROM facts LEFT JOIN counts USING (candidate_id);
 
 CREATE TEMP TABLE reduced_channels ON COMMIT DROP AS
@@ -259,18 +298,18 @@ FROM reduced ORDER BY candidate_id
 ON CONFLICT (candidate_id) DO UPDATE SET
     {_set_facts("candidates", (*CANDIDATE_FACTS, *COUNTS))},
     observed_at = greatest(candidates.observed_at, excluded.observed_at),
-    tier = greatest(candidates.tier, excluded.tier),
-    source = CASE WHEN (excluded.last_seen_at, excluded.source) > (candidates.last_seen_at, candidates.source)
+    tier = greatest(candidates.tier COLLATE "C", excluded.tier),
+    source = CASE WHEN (excluded.last_seen_at, excluded.source COLLATE "C") > (candidates.last_seen_at, candidates.source)
         THEN excluded.source ELSE candidates.source END,
     sample = candidates.sample AND excluded.sample,
     first_seen_at = least(candidates.first_seen_at, excluded.first_seen_at),
     last_seen_at = greatest(candidates.last_seen_at, excluded.last_seen_at),
     changed_at = clock_timestamp()
 WHERE {_any_newer("candidates", (*CANDIDATE_FACTS, *COUNTS))}
-    OR excluded.tier > candidates.tier
+    OR excluded.tier COLLATE "C" > candidates.tier
     OR candidates.sample > excluded.sample
     OR excluded.first_seen_at < candidates.first_seen_at OR excluded.last_seen_at > candidates.last_seen_at
-    OR (excluded.last_seen_at = candidates.last_seen_at AND excluded.source > candidates.source)
+    OR (excluded.last_seen_at = candidates.last_seen_at AND excluded.source COLLATE "C" > candidates.source)
 RETURNING candidate_id, xmax = 0
 """
 
@@ -280,23 +319,22 @@ _INSERT_SNAPSHOTS = """
 CREATE TEMP TABLE added ON COMMIT DROP AS
 WITH written AS (
     INSERT INTO snapshots (candidate_id, observed_at, views, likes, comments, country, exact, tier, source)
-    SELECT candidate_id, observed_at, max(views), max(likes), max(comments), min(country), bool_or(exact),
-        max(tier), max(source)
-    FROM staged_snapshots GROUP BY candidate_id, observed_at ORDER BY candidate_id, observed_at
+    SELECT candidate_id, observed_at, views, likes, comments, country, exact, tier, source
+    FROM moments  -- made in the order of the key
     ON CONFLICT (candidate_id, observed_at) DO UPDATE SET
         views = greatest(snapshots.views, excluded.views),
         likes = greatest(snapshots.likes, excluded.likes),
         comments = greatest(snapshots.comments, excluded.comments),
-        country = least(snapshots.country, excluded.country),
+        country = least(snapshots.country COLLATE "C", excluded.country),
         exact = snapshots.exact OR excluded.exact,
-        tier = greatest(snapshots.tier, excluded.tier),
-        source = greatest(snapshots.source, excluded.source)
+        tier = greatest(snapshots.tier COLLATE "C", excluded.tier),
+        source = greatest(snapshots.source COLLATE "C", excluded.source)
     WHERE (snapshots.views, snapshots.likes, snapshots.comments, snapshots.country, snapshots.exact,
             snapshots.tier, snapshots.source)
         IS DISTINCT FROM (greatest(snapshots.views, excluded.views), greatest(snapshots.likes, excluded.likes),
-            greatest(snapshots.comments, excluded.comments), least(snapshots.country, excluded.country),
-            snapshots.exact OR excluded.exact, greatest(snapshots.tier, excluded.tier),
-            greatest(snapshots.source, excluded.source))
+            greatest(snapshots.comments, excluded.comments), least(snapshots.country COLLATE "C", excluded.country),
+            snapshots.exact OR excluded.exact, greatest(snapshots.tier COLLATE "C", excluded.tier),
+            greatest(snapshots.source COLLATE "C", excluded.source))
     RETURNING candidate_id
 )
 SELECT candidate_id, count(*) AS snapshots FROM written GROUP BY candidate_id
