@@ -286,6 +286,12 @@ def _known(
     return tuple(known)
 
 
+def history(connection: Connection, channel_key: str) -> tuple[PastVideo, ...]:
+    """What a draft of this channel is compared with: its latest videos, as a score of one is."""
+    past = [PastVideo(*row[1:]) for row in run(connection, _PAST, {"channels": [channel_key]})]
+    return _known(past, None, None)
+
+
 # --- writing ----------------------------------------------------------------------------------------
 
 _SCORED = (
