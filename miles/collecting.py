@@ -316,10 +316,10 @@ class _Run:
                 self.problem, self.halted = source.refused, True
 
     def _keep_listing(self, one: Found, why: str) -> None:
-        """A video whose page could not be read is known by its listing, if that gave its views."""
+        """A video whose page could not be read is known by its listing, if that says more than its address."""
         if one.full:
             self.pending.append((one.full, None))
-        elif one.flat and one.flat.snapshot.views is not None:
+        elif one.flat and (one.flat.snapshot.views is not None or one.flat.candidate.channel):
             self.pending.append((one.flat, f"{LISTED_ONLY} {why}"))
         else:
             self.settled.append(Item(one.key or f"address:{one.url[:300]}", "failed", why))

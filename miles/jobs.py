@@ -233,17 +233,18 @@ def run_worker(
     wait: bool = True,
     heartbeat: float = HEARTBEAT,
     stalled_after: float = STALLED_AFTER,
-    install_signal_handlers: bool = True,
+    patience: float = SHUTDOWN_PATIENCE,
 ) -> None:
     """Work off jobs until SIGTERM or SIGINT; with `wait=False` until none is left.
 
-    Jobs of workers that gave no sign of life for `stalled_after` seconds are taken up again, at once and
-    for as long as this worker lives.
+    A stopping worker gives its jobs `patience` seconds to end, then has them stop in the middle and go back
+    among the waiting ones. Jobs of workers that gave no sign of life for `stalled_after` seconds are taken
+    up again, at once and for as long as this worker lives.
     """
-    asyncio.run(_work(concurrency, wait, heartbeat, stalled_after, install_signal_handlers))
+    asyncio.run(_work(concurrency, wait, heartbeat, stalled_after, patience))
 
 
-async def _work(concurrency: int, wait: bool, heartbeat: float, stalled_after: float, signals: bool) -> None:
+async def _work(concurrency: int, wait: bool, heartbeat: float, stalled_after: float, patience: float) -> None:
     connector = procrastinate.PsycopgConnector(
         conninfo=db.conninfo(), configure=_as_worker, min_size=1, max_size=concurrency + 4
     )
@@ -257,8 +258,7 @@ async def _work(concurrency: int, wait: bool, heartbeat: float, stalled_after: f
                     wait=wait,
                     update_heartbeat_interval=heartbeat,
                     stalled_worker_timeout=stalled_after,
-                    shutdown_graceful_timeout=SHUTDOWN_PATIENCE,
-                    install_signal_handlers=signals,
+                    shutdown_graceful_timeout=patience,
                     task_middleware=[_keep_reason],
                 )
             finally:

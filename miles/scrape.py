@@ -241,6 +241,8 @@ class Source:
             if problem.kind == "rate_limited":
                 raise self._refuse(str(problem), problem.status) from error
             raise problem from error
+        finally:
+            downloader.end_step()
         if downloader.limited:
             # the page was still good, but one of its requests was refused: not one more
             self._refuse("too many requests", downloader.limited)
@@ -264,6 +266,7 @@ class _Downloader(yt_dlp.YoutubeDL):
         self.limited: int | None = None  # the status of an answer "too many requests" in this step
         self.cancelled = False
         self.warnings: list[str] = []
+        self._errors: list[HTTPError] = []
         chosen = settings.load()
         super().__init__(
             {
@@ -298,6 +301,11 @@ class _Downloader(yt_dlp.YoutubeDL):
         self.limited = None
         self.warnings.clear()
 
+    def end_step(self) -> None:
+        for answer in self._errors:  # yt-dlp leaves their connections open
+            answer.close()
+        self._errors.clear()
+
     def urlopen(self, req: Any) -> Any:
         if self.cancelled:
             raise DownloadCancelled("this collection has gone on without us")
@@ -305,6 +313,7 @@ class _Downloader(yt_dlp.YoutubeDL):
         try:
             return super().urlopen(req)
         except HTTPError as error:
+            self._errors.append(error)
             if error.status == 429:
                 self.limited = error.status
             raise
@@ -406,8 +415,8 @@ def _with_channel(entry: Mapping[str, Any], listing: Mapping[str, Any]) -> dict[
         "uploader",
         "uploader_url",
     )
-    if entry.get("channel_id") or not listing.get("channel_id"):
-        return dict(entry)
+    if entry.get("channel_id") or not listing.get("channel_id") or listing.get("id") != listing["channel_id"]:
+        return dict(entry)  # a playlist belongs to who made it, its videos to others
     return {**entry, **{name: listing.get(name) for name in names if listing.get(name) is not None}}
 
 

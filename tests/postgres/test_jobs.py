@@ -1,0 +1,425 @@
+"""Jobs on the real queue: deferred with their rows, taken up again after a kill, failing with a reason."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loopback import Answer, Site, eventually
+from procrastinate.app import App
+from sqlalchemy import text
+
+from miles import collecting, db, jobs, settings, store
+from miles.candidates import Candidate, Observation, Snapshot
+from miles.errors import MilesError, SourceError
+
+pytestmark = pytest.mark.usefixtures("database")
+
+HEARTBEAT, STALLED_AFTER = 0.3, 1.5  # seconds: a killed worker is noticed quickly
+
+
+def rows(statement: str, **parameters: object) -> list[tuple]:
+    with db.transaction("viewer") as connection:
+        return [tuple(row) for row in connection.execute(text(statement), parameters)]
+
+
+def scalar(statement: str, **parameters: object) -> Any:
+    [[value]] = rows(statement, **parameters)
+    return value
+
+
+def change(statement: str, **parameters: object) -> None:
+    with db.transaction("worker") as connection:
+        connection.execute(text(statement), parameters)
+
+
+def defer_collection(address: str, kind: str = "url") -> int:
+    with db.transaction("operator") as connection:
+        return jobs.defer_collection(connection, address, kind)
+
+
+def work_off() -> None:
+    """Do all jobs that wait, in this process."""
+    jobs.run_worker(wait=False, heartbeat=HEARTBEAT, stalled_after=STALLED_AFTER)
+
+
+StartWorker = Callable[..., subprocess.Popen]
+
+
+@pytest.fixture
+def start_worker(tmp_path: Path) -> Iterator[StartWorker]:
+    """Start a worker in a process of its own; `before` is Python that it runs first."""
+    running: list[subprocess.Popen] = []
+
+    def start(before: str = "", patience: float = 20.0) -> subprocess.Popen:
+        program = (
+            "import logging, sys; logging.basicConfig(level=logging.INFO)\n"
+            f"from miles import jobs\n{before}\n"
+            f"jobs.run_worker(heartbeat={HEARTBEAT}, stalled_after={STALLED_AFTER}, patience={patience})"
+        )
+        with (tmp_path / f"worker-{len(running)}.log").open("wb") as log:
+            process = subprocess.Popen([sys.executable, "-c", program], cwd=settings.PROJECT, stdout=log, stderr=log)
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+def waiting_for_a_lock() -> bool:
+    """Whether a query about the roll-ups waits for a table that someone else has locked."""
+    with db.transaction("owner") as connection:  # a new one each time: within one, this view stands still
+        return connection.execute(
+            text(
+                "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                " AND query LIKE '%rollups%' AND datname = current_database())"
+            )
+        ).scalar_one()
+
+
+def kill(worker: subprocess.Popen) -> None:
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+
+
+# -- deferring
+
+
+def test_row_and_job_commit_together() -> None:
+    collection_id = defer_collection("street food", "topic")
+    assert rows("SELECT collection_id, state, target, kind, asked_by FROM collections") == [
+        (collection_id, "waiting", "street food", "topic", "local")
+    ]
+    assert rows("SELECT task_name, args, status::text FROM procrastinate_jobs") == [
+        ("collect", {"collection_id": collection_id}, "todo")
+    ]
+
+
+def test_a_transaction_that_is_rolled_back_leaves_neither_row_nor_job() -> None:
+    def ask_and_fail() -> None:
+        with db.transaction("operator") as connection:
+            jobs.defer_collection(connection, "street food")
+            jobs.defer_score(connection)
+            raise RuntimeError("the page broke")
+
+    with pytest.raises(RuntimeError):
+        ask_and_fail()
+    assert scalar("SELECT count(*) FROM collections") == 0
+    assert scalar("SELECT count(*) FROM procrastinate_jobs") == 0
+
+
+def test_a_senseless_collection_is_refused_without_a_job() -> None:
+    with db.transaction("operator") as connection, pytest.raises(SourceError, match="1 to 500 characters"):
+        jobs.defer_collection(connection, "  ")
+    assert scalar("SELECT count(*) FROM procrastinate_jobs") == 0
+
+
+def test_the_same_work_is_queued_once_also_within_one_transaction() -> None:
+    for _ in range(2):
+        with db.transaction("operator") as connection:
+            for defer in (jobs.defer_score, jobs.defer_roll_up, jobs.defer_load_sample, jobs.defer_remove_sample):
+                defer(connection)
+                defer(connection)
+    assert sorted(row[0] for row in rows("SELECT task_name FROM procrastinate_jobs")) == [
+        "load_sample", "remove_sample", "roll_up", "score",
+    ]  # fmt: skip
+
+
+def test_work_is_queued_again_while_the_same_is_running() -> None:
+    with db.transaction("operator") as connection:
+        jobs.defer_score(connection)
+    change("UPDATE procrastinate_jobs SET status = 'doing'")
+    with db.transaction("operator") as connection:
+        jobs.defer_score(connection)
+    assert rows("SELECT status::text FROM procrastinate_jobs ORDER BY id") == [("doing",), ("todo",)]
+
+
+def test_a_waiting_job_does_not_start_before_those_who_count_on_it_have_committed() -> None:
+    def fetched() -> int | None:
+        with db.transaction("worker") as connection:
+            return connection.execute(text("SELECT id FROM procrastinate_fetch_job_v2(NULL, NULL)")).scalar()
+
+    with db.transaction("operator") as connection:
+        jobs.defer_score(connection)
+    with db.transaction("operator") as connection:
+        jobs.defer_score(connection)  # finds it waiting, and counts on it
+        assert fetched() is None
+    assert fetched() is not None
+
+
+def test_a_viewer_cannot_ask_for_work() -> None:
+    for defer in (jobs.defer_score, lambda connection: jobs.defer_collection(connection, "street food")):
+        with pytest.raises(Exception, match="permission denied"), db.transaction("viewer") as connection:
+            defer(connection)
+    assert scalar("SELECT count(*) FROM procrastinate_jobs") == 0
+
+
+# -- doing
+
+
+def test_a_collection_is_done_then_scored_and_rolled_up(site: Site) -> None:
+    site.video("one", views=5)
+    defer_collection(site.feed(["one"]))
+    work_off()
+    assert rows("SELECT state, new FROM collections") == [("done", 1)]
+    assert rows("SELECT task_name FROM procrastinate_jobs WHERE task_name <> 'collect' ORDER BY id")[:2] == [
+        ("score",),
+        ("roll_up",),
+    ]
+    assert scalar("SELECT data->>'candidates' FROM rollups WHERE name = 'overview'") == "1"
+
+
+def test_jobs_run_with_the_rights_of_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    async def ask(self: App, **options: object) -> None:
+        [row] = await self.connector.execute_query_all_async("SELECT current_user AS name")
+        seen.append(row["name"])
+
+    monkeypatch.setattr(App, "run_worker_async", ask)
+    work_off()
+    assert seen == ["miles_worker"]
+
+
+# -- failing
+
+
+def test_a_job_that_cannot_succeed_fails_with_its_reason_and_can_be_retried(site: Site) -> None:
+    site.pages["/page"] = Answer(b"<html><title>No video here</title></html>")
+    collection_id = defer_collection(site.address + "/page")
+    work_off()
+    [(job_id, status, reason, attempts)] = rows(
+        "SELECT id, status::text, reason, attempts FROM procrastinate_jobs JOIN job_failures ON job_id = id"
+    )
+    assert (status, attempts) == ("failed", 1)
+    assert reason.startswith("No video was found at this address")
+    assert rows("SELECT state, reason FROM collections") == [("failed", reason)]
+
+    site.video("one", views=5)
+    site.pages["/page"] = site.pages["/watch/one"]
+    with db.transaction("operator") as connection:
+        jobs.retry(connection, job_id)
+    assert rows("SELECT state FROM collections") == [("waiting",)]
+    work_off()
+    assert scalar("SELECT status::text FROM procrastinate_jobs WHERE id = :id", id=job_id) == "succeeded"
+    assert rows("SELECT collection_id, state, new, reason FROM collections") == [(collection_id, "done", 1, None)]
+    assert rows("SELECT reason FROM job_failures WHERE job_id = :id", id=job_id) == []
+
+
+def test_only_a_failed_job_can_be_retried() -> None:
+    defer_collection("street food", "topic")
+    job_id = scalar("SELECT id FROM procrastinate_jobs")
+    for wrong in (job_id, job_id + 1000):
+        with db.transaction("operator") as connection, pytest.raises(MilesError, match="not among the failed ones"):
+            jobs.retry(connection, wrong)
+
+
+def test_what_may_pass_is_tried_again_later_and_not_for_ever() -> None:
+    defer_collection("http://127.0.0.1:9/feed")
+    before = datetime.now(UTC)
+    for attempt, wait in enumerate((30, 120, 480), 1):
+        work_off()
+        [(status, attempts, scheduled_at, reason)] = rows(
+            "SELECT status::text, attempts, scheduled_at, reason FROM procrastinate_jobs JOIN job_failures ON job_id = id"
+        )
+        assert (status, attempts) == ("todo", attempt)
+        assert timedelta(0) <= scheduled_at - before - timedelta(seconds=wait) < timedelta(seconds=30)
+        assert "can't be reached" in reason  # visible while it waits
+        assert rows("SELECT state FROM collections") == [("waiting",)]
+        change("UPDATE procrastinate_jobs SET scheduled_at = NULL")
+    work_off()
+    assert scalar("SELECT status::text FROM procrastinate_jobs") == "failed"
+    assert rows("SELECT state FROM collections") == [("failed",)]
+
+
+def test_a_refusal_is_not_retried_by_itself(site: Site) -> None:
+    site.pages["/page"] = Answer(status=429)
+    defer_collection(site.address + "/page")
+    work_off()
+    [(status, reason)] = rows("SELECT status::text, reason FROM procrastinate_jobs JOIN job_failures ON job_id = id")
+    assert status == "failed"
+    assert "refuses further requests" in reason
+    assert site.requests == ["/page"]
+
+
+def test_a_bug_fails_the_job_and_names_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    from miles import rollups
+
+    def broken(connection: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(rollups, "refresh", broken)
+    with db.transaction("operator") as connection:
+        jobs.defer_roll_up(connection)
+    work_off()
+    assert rows("SELECT status::text, reason FROM procrastinate_jobs JOIN job_failures ON job_id = id") == [
+        ("failed", "ZeroDivisionError: division by zero")
+    ]
+
+
+# -- surviving
+
+
+def test_a_collection_whose_worker_is_killed_is_taken_up_and_nothing_is_lost_or_doubled(
+    site: Site, start_worker: StartWorker
+) -> None:
+    names = [f"v{number}" for number in range(12)]
+    for number, name in enumerate(names):
+        site.video(name, views=1000 + number, delay=0.2)
+    defer_collection(site.feed(names))
+    first = start_worker()
+    eventually(lambda: scalar("SELECT new FROM collections") >= 5, what="the first batch")
+    kill(first)
+    stored = scalar("SELECT count(*) FROM candidates")
+    assert 5 <= stored < 12
+    assert rows("SELECT status::text FROM procrastinate_jobs") == [("doing",)]
+
+    start_worker()
+    eventually(lambda: scalar("SELECT state FROM collections") == "done", what="the rest of the collection")
+    assert rows("SELECT found, new, updated, skipped, failed FROM collections") == [(12, 12, 0, 0, 0)]
+    assert rows("SELECT views FROM candidates ORDER BY views") == [(1000 + number,) for number in range(12)]
+    assert scalar("SELECT count(*) FROM snapshots") == 12
+    assert rows("SELECT state, count(*) FROM thumbnails GROUP BY state") == [("stored", 12)]
+    # what the first worker had stored was not asked for again
+    assert [site.requests.count(f"/watch/{name}") for name in names[:stored]] == [1] * stored
+    eventually(lambda: scalar("SELECT status::text FROM procrastinate_jobs WHERE task_name = 'collect'") == "succeeded")
+    assert scalar("SELECT count(*) FROM procrastinate_jobs WHERE task_name = 'collect'") == 1
+
+
+def test_a_roll_up_whose_worker_is_killed_is_taken_up_and_leaves_no_half(start_worker: StartWorker) -> None:
+    now = datetime.now(UTC)
+    videos = [Candidate("youtube", f"v{number}", f"Video {number}") for number in range(50)]
+    with db.transaction("worker") as connection:
+        for days, views in ((3, 100), (1, 300)):
+            store.observe(
+                connection, [Observation(v, Snapshot(now - timedelta(days=days), views=views)) for v in videos]
+            )
+    with db.transaction("operator") as connection:
+        jobs.defer_roll_up(connection)
+    with db.transaction("owner") as blocker:  # stops the job before its last step
+        blocker.execute(text("LOCK TABLE rollups IN ACCESS EXCLUSIVE MODE"))
+        first = start_worker()
+        eventually(waiting_for_a_lock, what="the roll-up's last step")
+        kill(first)
+    assert rows("SELECT status::text FROM procrastinate_jobs") == [("doing",)]
+    assert scalar("SELECT count(*) FROM candidates WHERE velocity IS NOT NULL") == 0
+    assert scalar("SELECT count(*) FROM daily_counts") == 0
+
+    start_worker()
+    eventually(lambda: scalar("SELECT status::text FROM procrastinate_jobs") == "succeeded", what="the roll-up")
+    assert rows("SELECT DISTINCT round(velocity) FROM candidates") == [(100.0,)]
+    assert scalar("SELECT data->>'candidates' FROM rollups WHERE name = 'overview'") == "50"
+
+
+def test_a_stopping_worker_lets_its_job_go_on_elsewhere(site: Site, start_worker: StartWorker) -> None:
+    names = [f"v{number}" for number in range(12)]
+    for name in names:
+        site.video(name, views=7, delay=0.2)
+    defer_collection(site.feed(names))
+    first = start_worker(patience=0.1)
+    eventually(lambda: "/watch/v2" in site.requests, what="the third video")
+    assert scalar("SELECT count(*) FROM procrastinate_workers") == 1
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(10) == 0
+    assert scalar("SELECT count(*) FROM procrastinate_workers") == 0
+    assert rows("SELECT status::text FROM procrastinate_jobs") == [("todo",)]
+    [(state, new)] = rows("SELECT state, new FROM collections")
+    assert state == "waiting"
+    assert 0 < new < 12
+
+    start_worker()
+    eventually(lambda: scalar("SELECT state FROM collections") == "done", what="the rest of the collection")
+    assert rows("SELECT found, new FROM collections") == [(12, 12)]
+    assert [site.requests.count(f"/watch/{name}") for name in names] == [1] * 12
+
+
+def test_the_job_of_a_living_worker_is_left_alone() -> None:
+    defer_collection("street food", "topic")
+    change(
+        "WITH one AS (INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id) UPDATE procrastinate_jobs SET status = 'doing', worker_id = one.id FROM one"
+    )
+    assert jobs.take_up_stalled(STALLED_AFTER) == []
+    change("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '2 seconds'")
+    assert len(jobs.take_up_stalled(STALLED_AFTER)) == 1
+    assert jobs.take_up_stalled(STALLED_AFTER) == []
+
+
+def test_a_job_that_keeps_killing_its_workers_fails_in_the_end() -> None:
+    defer_collection("street food", "topic")
+    for _ in range(jobs.MAX_TAKEN_UP):
+        assert scalar("SELECT status::text FROM procrastinate_jobs") == "todo"
+        change("UPDATE procrastinate_jobs SET status = 'doing'")
+        change("UPDATE collections SET state = 'running'")
+        assert len(jobs.take_up_stalled(STALLED_AFTER)) == 1
+    [(status, reason)] = rows("SELECT status::text, reason FROM procrastinate_jobs JOIN job_failures ON job_id = id")
+    assert status == "failed"
+    assert "died 5 times" in reason
+    assert rows("SELECT state, reason FROM collections") == [("failed", reason)]
+
+
+def test_workers_alive_are_those_that_gave_a_sign_lately(start_worker: StartWorker) -> None:
+    def alive() -> int:
+        with db.transaction("viewer") as connection:
+            return jobs.workers_alive(connection)
+
+    assert alive() == 0
+    start_worker()
+    start_worker()
+    eventually(lambda: alive() == 2, what="two workers")
+    change("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 hour'")
+    eventually(lambda: alive() == 2, what="their next signs of life")
+
+
+# -- the schedule
+
+
+def test_the_refresh_runs_every_six_hours() -> None:
+    schedule = {task.task.name: task.cron for task in jobs.app.periodic_registry.periodic_tasks.values()}
+    assert schedule == {"refresh": "0 */6 * * *"}
+
+
+def test_a_refresh_asks_for_the_watchlist_the_topics_and_what_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILES_REFRESH_TOPICS", " street food, ,Cats ")
+    settings.load.cache_clear()
+    change(
+        "INSERT INTO watchlist (target, kind, item_limit, added_by) VALUES ('@someone', 'channel', 7, 'me'), ('Cats', 'topic', 5, 'me')"
+    )
+    seen = datetime.now(UTC) - timedelta(hours=7)
+    video = Candidate("youtube", "abc", "A video", url="https://www.youtube.com/watch?v=abc")
+    with db.transaction("worker") as connection:
+        store.observe(connection, [Observation(video, Snapshot(seen, views=1), source="youtube yt-dlp-2026.1.1")])
+    jobs.refresh(timestamp=0)
+    expected = [
+        ("@someone", "channel", 7, "schedule"),
+        ("Cats", "topic", 5, "schedule"),
+        ("street food", "topic", jobs.REFRESH_LIMIT, "schedule"),
+        (collecting.REVISIT_TARGET, "revisit", jobs.REVISIT_BUDGET, "schedule"),
+    ]
+    assert rows("SELECT target, kind, item_limit, asked_by FROM collections ORDER BY collection_id") == expected
+    assert rows("SELECT task_name, count(*) FROM procrastinate_jobs GROUP BY 1 ORDER BY 1") == [
+        ("collect", 4),
+        ("score", 1),
+    ]
+    jobs.refresh(timestamp=1)  # they still wait: nobody asks for them twice
+    assert scalar("SELECT count(*) FROM collections") == 4
+
+
+def test_a_refresh_forgets_old_finished_jobs_and_keeps_failed_ones() -> None:
+    for _ in range(3):
+        defer_collection("street food", "topic")
+    [(old,), (failed,), (young,)] = rows("SELECT id FROM procrastinate_jobs ORDER BY id")
+    change("UPDATE procrastinate_jobs SET status = 'succeeded' WHERE id IN (:old, :young)", old=old, young=young)
+    change("UPDATE procrastinate_jobs SET status = 'failed' WHERE id = :failed", failed=failed)
+    change(
+        "UPDATE procrastinate_events SET at = now() - interval '15 days' WHERE job_id IN (:old, :failed)",
+        old=old,
+        failed=failed,
+    )
+    jobs.refresh(timestamp=0)
+    assert rows("SELECT id FROM procrastinate_jobs WHERE task_name = 'collect' ORDER BY id") == [(failed,), (young,)]
