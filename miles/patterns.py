@@ -373,6 +373,9 @@ class _Estimate:
     videos: np.ndarray
     channels: np.ndarray
 
+    def only(self, at: np.ndarray) -> "_Estimate":
+        return _Estimate(self.beta[at], self.error[at], self.freedom[at], self.videos[at], self.channels[at])
+
     def interval(self) -> tuple[np.ndarray, np.ndarray]:
         reach = np.minimum(_t_quantile(1.959964, self.freedom) * self.error, 20.0)
         return np.exp(self.beta - reach), np.exp(self.beta + reach)
@@ -441,7 +444,8 @@ def _lifts(data: _Data, hits: _Hits, scope: str, members: np.ndarray) -> list[Pa
     )
     if len(tested) == 0:
         return []
-    p_values = estimate.p_values()[tested]
+    estimate = estimate.only(tested)
+    p_values = estimate.p_values()
     low, high = estimate.interval()
     # two families: rules that were laid down beforehand must not pay for thousands of mined n-grams
     mined = np.array([hits.names[number][0] == "ngram" for number in tested])
@@ -464,11 +468,11 @@ def _lifts(data: _Data, hits: _Hits, scope: str, members: np.ndarray) -> list[Pa
                 scope=scope,
                 kind=kind,
                 pattern=name,
-                n_videos=int(estimate.videos[number]),
-                n_channels=int(estimate.channels[number]),
-                lift=math.exp(estimate.beta[number]),
-                lift_low=float(low[number]),
-                lift_high=float(high[number]),
+                n_videos=int(estimate.videos[at]),
+                n_channels=int(estimate.channels[at]),
+                lift=math.exp(estimate.beta[at]),
+                lift_low=float(low[at]),
+                lift_high=float(high[at]),
                 q_value=float(q_values[at]),
                 examples=_examples(data, video[start:stop]),
             )
