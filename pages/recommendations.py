@@ -59,9 +59,14 @@ with st.form("request"):
         st.caption(create.generator(), width="stretch")
 
 failed = st.session_state.get("concepts_failed")
-if failed and not asked:
+offline = st.session_state.pop("write_offline", False)
+if failed and not asked and not offline:
     st.error(words.plain(failed), title="The language model gave no concepts", icon=":material/error:")
-offline = bool(failed) and not asked and st.button("Write them offline", icon=":material/wifi_off:")
+    st.button(
+        "Write them offline",
+        icon=":material/wifi_off:",
+        on_click=lambda: st.session_state.update(write_offline=True),
+    )
 
 if asked or offline:
     st.session_state.pop("concepts_failed", None)
@@ -83,10 +88,10 @@ if asked or offline:
             status.update(label="No concepts", state="error")
             st.session_state["concepts_failed"] = str(error)
             st.rerun()
-        except MilesError:
-            status.update(label="No concepts", state="error")
-            raise
-        status.update(label="Done", state="complete")
+        except MilesError as error:
+            status.update(label=words.plain(str(error)), state="error")
+        else:
+            status.update(label="Done", state="complete")
 
 made: recommend.Recommendation | None = st.session_state.get("concepts")
 if made is not None:

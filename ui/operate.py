@@ -86,13 +86,13 @@ def _job(job: Job) -> None:
         ):
             with db.transaction("operator") as connection:
                 jobs.retry(connection, job.job_id)
-            st.rerun(scope="fragment")
+            st.rerun()
         if job.state == "waiting" and st.button(
             "Cancel", key=f"cancel-{job.job_id}", icon=":material/close:", help="Take it off the queue"
         ):
             with db.transaction("operator") as connection:
                 operations.cancel(connection, job.job_id)
-            st.rerun(scope="fragment")
+            st.rerun()
 
 
 def _when(job: Job, moment: datetime) -> str:
