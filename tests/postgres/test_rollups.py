@@ -57,8 +57,8 @@ def invented(rng: random.Random) -> list[Observation]:
                     age,
                     None if rng.random() < 0.1 else rng.choice([0, 0, rng.randint(1, 50), rng.randint(1, 10**6)]),
                     published_at=published,
-                    channel=f"c{number % 9}" if number % 10 else None,
-                    media_type=("short", "video", None)[number // 9 % 3],
+                    channel=f"c{number % 3}" if number % 10 else None,
+                    media_type=("short", "video", None)[number // 3 % 3],
                     exact=rng.random() < 0.8,
                     country=rng.choice([None, "DE", "FR", "JP"]),
                 )
