@@ -124,7 +124,7 @@ def picture(width: int = 64, height: int = 36, kind: str = "PNG", seed: int = 0)
     return out.getvalue()
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 20.0, what: str = "it") -> None:
+def eventually(condition: Callable[[], bool], seconds: float = 40.0, what: str = "it") -> None:
     """Wait until a condition holds."""
     end = time.monotonic() + seconds
     while not condition():
