@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from miles.features import CONTEXT, GROUPS, HISTORY, Features, cohort
 from training.dataset import Case
-from training.network import LEVELS, OUTPUTS, Member, Network
+from training.network import IMAGE, LEVELS, OUTPUTS, Member, Network
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +30,9 @@ class Arrays:
 
     context: np.ndarray  # (n, c) float32
     title: np.ndarray  # (n,) row of `vectors`
-    history_titles: np.ndarray  # (n, 20) row of `vectors`; 0 where there is none
     history: np.ndarray  # (n, 20, 2) float32
     vectors: np.ndarray  # (titles, w) float16
+    cosine: np.ndarray  # (n, 20) float32, of the title and the earlier titles; 0 where there is none
     weight: np.ndarray  # (n,)
     draft: np.ndarray  # (n,) log10 views at 24 h, relative to base
     draft_event: np.ndarray  # (n,) 0, 1
@@ -82,23 +82,42 @@ def to_arrays(
             blank["velocity_event"][i] = case.velocity_3d >= limit
         if case.velocity_7d is not None:
             blank["velocity_7d"][i] = case.velocity_7d - f.base
+    title = np.array([rows_of[c.input.title] for c in cases], dtype=np.int32)
+    history = np.stack([pad_history(f) for f in features])
     return Arrays(
         context=np.stack([f.context for f in features]),
-        title=np.array([rows_of[c.input.title] for c in cases], dtype=np.int32),
-        history_titles=titles,
-        history=np.stack([pad_history(f) for f in features]),
+        title=title,
+        history=history,
         vectors=vectors,
+        cosine=cosines(title, titles, ~np.isnan(history[..., 0]), vectors),
         weight=np.array([c.weight for c in cases], dtype=np.float32),
         **blank,
     )
 
 
+def cosines(title: np.ndarray, titles: np.ndarray, known: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """How like each title is to the channel's earlier ones, (n, 20) float32.
+
+    The graph does this anew from the vectors; here it is done once, as no weight depends on it.
+    """
+    out = np.zeros(titles.shape, dtype=np.float32)
+    for low in range(0, len(title), 2048):
+        part = slice(low, low + 2048)
+        one, many = vectors[title[part]].astype(np.float32), vectors[titles[part]].astype(np.float32)
+        out[part] = np.einsum("nw,nhw->nh", one, many) * known[part]
+    return out
+
+
+def no_image(n: int) -> Tensor:
+    """No case here has an image: the branch is attached afterwards."""
+    return torch.full((n, IMAGE), math.nan)
+
+
 def batch_inputs(a: Arrays, rows: np.ndarray) -> dict[str, Tensor]:
-    vectors = a.vectors
     return {
         "context": torch.from_numpy(a.context[rows]),
-        "title": torch.from_numpy(vectors[a.title[rows]].astype(np.float32)),
-        "history_titles": torch.from_numpy(vectors[a.history_titles[rows]].astype(np.float32)),
+        "title": torch.from_numpy(a.vectors[a.title[rows]].astype(np.float32)),
+        "cosine": torch.from_numpy(a.cosine[rows]),
         "history": torch.from_numpy(a.history[rows]),
     }
 
@@ -110,6 +129,7 @@ def hide(inputs: dict[str, Tensor], rng: torch.Generator) -> tuple[dict[str, Ten
     asked relative to `draft_base` and no longer to the channel's usual.
     """
     context, title, history = inputs["context"].clone(), inputs["title"].clone(), inputs["history"].clone()
+    cosine = inputs["cosine"].clone()
     n = len(context)
     moved = torch.zeros(n)
     for group, chance in HIDE.items():
@@ -122,8 +142,9 @@ def hide(inputs: dict[str, Tensor], rng: torch.Generator) -> tuple[dict[str, Ten
     single = torch.rand(context.shape, generator=rng) < HIDE_NUMBER
     single[:, 0] = False  # draft or candidate is always known
     context[single] = math.nan
-    title[torch.rand(n, generator=rng) < HIDE_TITLE_VECTOR] = 0.0
-    return inputs | {"context": context, "title": title, "history": history}, moved
+    blind = torch.rand(n, generator=rng) < HIDE_TITLE_VECTOR
+    title[blind] = cosine[blind] = 0.0
+    return {"context": context, "title": title, "cosine": cosine, "history": history}, moved
 
 
 def loss_of(out: Tensor, a: Arrays, rows: np.ndarray, moved: Tensor) -> Tensor:
@@ -182,8 +203,7 @@ def _fit_member(network: Network, member: Member, a: Arrays, rows: np.ndarray, s
             batch = order[low : low + BATCH]
             inputs, moved = hide(batch_inputs(a, batch), rng)
             x, seen = network.standardize(inputs["context"])
-            no_image = torch.full((len(batch), member.image.in_features), math.nan)
-            out = member(x, seen, inputs["title"], inputs["history_titles"], inputs["history"], no_image)
+            out = member(x, seen, inputs["title"], inputs["cosine"], inputs["history"], no_image(len(batch)))
             loss = loss_of(out, a, batch, moved)
             optimizer.zero_grad()
             loss.backward()
@@ -205,6 +225,7 @@ def answers(network: Network, a: Arrays, rows: np.ndarray, channel: bool = True)
             inputs["context"][:, GROUPS["channel"]] = math.nan
             inputs["context"][:, CONTEXT.index("above_usual")] = math.nan
             inputs["history"][:] = math.nan
-        image = torch.full((len(inputs["context"]), network.members[0].image.in_features), math.nan)
-        out.append(network(**inputs, image=image).numpy())
+        x, known = network.standardize(inputs["context"])
+        rest = inputs["title"], inputs["cosine"], inputs["history"], no_image(len(x))
+        out.append(torch.stack([m(x, known, *rest) for m in network.members]).mean(0).numpy())
     return np.concatenate(out)

@@ -6,7 +6,6 @@ so that one graph serves drafts and candidates with anything but the title missi
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 #: What the graph answers, per row. Low, middle and high are log10 relative to `Features.base`;
 #: logits are before calibration.
@@ -17,7 +16,6 @@ OUTPUTS = (
 LEVELS = (0.1, 0.5, 0.9)  # quantiles of low, middle, high
 
 WIDTH = 96  # of the fused state
-METRIC = 24  # dimensions in which titles of one channel are compared
 HEADS = 8  # ways to look back at the channel's titles
 IMAGE = 64  # of the image encoder's vector
 
@@ -25,55 +23,46 @@ IMAGE = 64  # of the image encoder's vector
 class LookBack(nn.Module):
     """What earlier videos of the channel with a similar title did, in several ways at once.
 
-    Plain attention, with the pretrained similarity given and a learnt one beside it. Values are
-    how far each earlier video lay above the channel's usual: a title about what worked before
-    inherits some of it.
+    Attention by the likeness of titles, more or less sharp, more or less in favour of the recent.
+    Values are how far each earlier video lay above the channel's usual: a title about what worked
+    before inherits some of it.
     """
 
-    def __init__(self, width: int) -> None:
+    size = 3 * HEADS + 2
+
+    def __init__(self) -> None:
         super().__init__()
-        self.metric = nn.Linear(width, METRIC, bias=False)
-        self.sharpness = nn.Parameter(torch.linspace(2.0, 14.0, HEADS))
-        self.learnt = nn.Parameter(torch.ones(HEADS))
+        self.sharpness = nn.Parameter(torch.linspace(2.0, 16.0, HEADS))
         self.recency = nn.Parameter(torch.linspace(0.0, -2.0, HEADS))
 
-    size = 3 * HEADS + 3
-
-    def forward(self, title: Tensor, titles: Tensor, past: Tensor) -> Tensor:
-        """title (n, width), titles (n, 20, width), past (n, 20, 2), NaN where there is none."""
+    def forward(self, cosine: Tensor, past: Tensor) -> Tensor:
+        """cosine (n, 20), past (n, 20, 2), NaN where there is no earlier video -> (n, size)."""
         deviation, days = past[..., 0], past[..., 1]
         known = ~torch.isnan(deviation)
-        deviation = torch.nan_to_num(deviation).clamp(-2, 2)
-        days = torch.nan_to_num(days, nan=1.0)
-        cosine = (titles * title[:, None]).sum(-1)
-        learnt = (F.normalize(self.metric(titles), dim=-1) * F.normalize(self.metric(title), dim=-1)[:, None]).sum(-1)
-        logits = (
-            self.sharpness * cosine[..., None] + self.learnt * 4 * learnt[..., None] + self.recency * days[..., None]
-        )
-        logits = logits.masked_fill(~known[..., None], -1e4)
-        weight = torch.softmax(logits, dim=1) * known[..., None]
-        n = known.sum(1, keepdim=True).clamp(min=1)
-        mean = (cosine * known).sum(1, keepdim=True) / n
+        deviation = torch.nan_to_num(deviation).clamp(-2, 2)[..., None]
+        days = torch.nan_to_num(days, nan=1.0)[..., None]
+        logits = self.sharpness * cosine[..., None] + self.recency * days
+        weight = torch.softmax(logits.masked_fill(~known[..., None], -1e4), dim=1) * known[..., None]
+        mean = (cosine * known).sum(1, keepdim=True) / known.sum(1, keepdim=True).clamp(min=1)
         nearest = cosine.masked_fill(~known, -1.0).amax(1, keepdim=True)
         return torch.cat(
             [
-                (weight * deviation[..., None]).sum(1) * 4,
-                (weight * deviation.abs()[..., None]).sum(1) * 4,
+                (weight * deviation).sum(1) * 4,
+                (weight * deviation.abs()).sum(1) * 4,
                 (weight * cosine[..., None]).sum(1),
                 mean,
                 nearest,
-                (learnt * known).sum(1, keepdim=True) / n,
             ],
             dim=-1,
         )
 
 
 class Member(nn.Module):
-    """One member of the committee. Shapes as in `Network`."""
+    """One member of the committee. Shapes as in `Network`; cosine (n, 20) of title and earlier titles."""
 
     def __init__(self, context: int, width: int) -> None:
         super().__init__()
-        self.look_back = LookBack(width)
+        self.look_back = LookBack()
         self.numbers = nn.Sequential(
             nn.Linear(2 * context + LookBack.size, 2 * WIDTH), nn.GELU(), nn.Dropout(0.1), nn.Linear(2 * WIDTH, WIDTH)
         )
@@ -89,8 +78,8 @@ class Member(nn.Module):
         nn.init.zeros_(self.image.weight)
         nn.init.zeros_(self.image.bias)
 
-    def forward(self, x: Tensor, known: Tensor, title: Tensor, titles: Tensor, past: Tensor, image: Tensor) -> Tensor:
-        numbers = torch.cat([x, known, self.look_back(title, titles, past)], dim=-1)
+    def forward(self, x: Tensor, known: Tensor, title: Tensor, cosine: Tensor, past: Tensor, image: Tensor) -> Tensor:
+        numbers = torch.cat([x, known, self.look_back(cosine, past)], dim=-1)
         fused = self.numbers(numbers) + torch.sigmoid(self.gate(numbers)) * self.title(title * 10)
         state = self.body(fused)
         draft, candidate = self.draft(state), self.candidate(state)
@@ -125,5 +114,6 @@ class Network(nn.Module):
         self, context: Tensor, title: Tensor, history_titles: Tensor, history: Tensor, image: Tensor
     ) -> Tensor:
         x, known = self.standardize(context)
-        answers = [m(x, known, title, history_titles, history, image) for m in self.members]
+        cosine = (history_titles * title[:, None]).sum(-1)
+        answers = [m(x, known, title, cosine, history, image) for m in self.members]
         return torch.stack(answers).mean(0)
