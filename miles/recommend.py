@@ -39,9 +39,11 @@ LONGEST_TOPIC = 200  # characters
 MOST_WORDS = 8  # of a topic in a search; more only slow it down
 POOL = 1500  # videos of a topic that its vocabulary is read from: enough for stable shares, 20 ms to read
 WINNERS, FLOPS = 24, 8
+ENOUGH = 20  # videos in one language, to leave those in others out
 PER_CHANNEL = 2  # videos of one channel among the winners, so that one star is not a trend
 LONGEST_TITLE = 100  # characters; YouTube's limit
 NEAR_COPY = 0.82  # similarity from which a title only rewords another
+WORTH_USING = 1.0  # lift of a word below which it goes with worse results
 SPREAD = 4  # titles composed offline for each concept shown
 
 REPLY_TIMEOUT = 60.0  # seconds for one answer of the language model; slow local ones need half of it
@@ -109,7 +111,7 @@ class Term:
     videos: int
     channels: int
     lift: float | None  # ratio of geometric mean outlier multiples with and without it, shrunk to 1
-    examples: tuple[str, ...]  # candidate ids, the best first
+    examples: tuple[Backing, ...]  # videos with it, the best first
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +122,11 @@ class Evidence:
     reach: Literal["topic", "some words", "everything", "nothing"]  # what the winners were found by
     winners: tuple[Backing, ...]  # best first
     flops: tuple[Backing, ...]  # worst first
-    patterns: tuple[Lift, ...]  # strongest first, the topic's own category before all videos
+    patterns: tuple[Lift, ...]  # structures before n-grams, the topic's own category before all videos
     terms: tuple[Term, ...]  # most useful first
     numbers: tuple[int, ...] = ()  # that titles of the topic use, most common first
     matched: int = 0  # videos of the topic that were read
+    language: str = "en"  # that new titles are best written in
 
     @property
     def category(self) -> str | None:
@@ -131,11 +134,10 @@ class Evidence:
         named = Counter(video.category for video in self.winners if video.category)
         return named.most_common(1)[0][0] if named else None
 
-    @property
-    def language(self) -> str | None:
-        """The language of most winners, where they say."""
-        named = Counter(video.language for video in self.winners if video.language)
-        return named.most_common(1)[0][0] if named else None
+    def video(self, candidate_id: str) -> Backing | None:
+        """A video of the evidence by its id."""
+        known = (*self.winners, *(video for term in self.terms for video in term.examples))
+        return next((video for video in known if video.candidate_id == candidate_id), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,9 +214,7 @@ class Recommendation:
             "model_version": self.model_version,
             "note": self.note,
             "concepts": [concept.to_dict() for concept in self.concepts],
-            "videos": {
-                video.candidate_id: asdict(video) for video in self.evidence.winners if video.candidate_id in used
-            },
+            "videos": {key: asdict(video) for key in sorted(used) if (video := self.evidence.video(key))},
             "usage": asdict(self.usage),
         }
 
@@ -336,6 +336,11 @@ def gather(connection: Connection, topic: str, *, platform: str | None = None, l
         return Evidence(topic, "nothing", (), (), _lifts(connection, None), ())
     if any(not video.sample for video in pool):
         pool = [video for video in pool if not video.sample]  # invented videos back nothing real
+    spoken = language or _language(topic, pool)
+    same = [video for video in pool if (video.language or spoken).split("-")[0] == spoken.split("-")[0]]
+    matched = len(pool)
+    if len(same) >= ENOUGH:
+        pool = same  # words and examples in another language help little
     # with some words only, a title that has more of them says more
     best = sorted(pool, key=lambda video: (-_share(wide, video.title) if reach == "some words" else 0, -_merit(video)))
     winners = _diverse(best, min(WINNERS, max(4, len(pool) // 2)))  # of few videos, not all can be the good ones
@@ -355,7 +360,8 @@ def gather(connection: Connection, topic: str, *, platform: str | None = None, l
         (),
         vocabulary(pool, topic) if reach != "everything" else (),
         numbers(pool),
-        len(pool) if reach != "everything" else 0,
+        matched if reach != "everything" else 0,
+        spoken,
     )
     return replace(evidence, patterns=_lifts(connection, evidence.category))
 
@@ -391,13 +397,13 @@ def _pool(
     return [Backing(**row) for row in connection.execute(text(statement), parameters).mappings()]
 
 
-def _lifts(connection: Connection, category: str | None, limit: int = 60) -> tuple[Lift, ...]:
-    """Patterns whose interval excludes "no effect", of the category and of all videos, the strongest first."""
+def _lifts(connection: Connection, category: str | None, limit: int = 200) -> tuple[Lift, ...]:
+    """Patterns whose interval excludes "no effect": structures, then n-grams; the category's, then all videos'."""
     rows = connection.execute(
         text(
             "SELECT scope, kind, pattern, lift, lift_low AS low, lift_high AS high, n_channels AS channels"
             " FROM title_patterns WHERE scope IN ('all', :scope) AND (lift_low > 1 OR lift_high < 1) AND q_value <= 0.05"
-            " ORDER BY scope = 'all', abs(ln(lift)) DESC, kind, pattern LIMIT :limit"
+            " ORDER BY kind DESC, scope = 'all', abs(ln(lift)) DESC, pattern LIMIT :limit"
         ),
         {"scope": f"category:{category}", "limit": limit},
     )
@@ -410,7 +416,7 @@ def vocabulary(videos: Sequence[Backing], topic: str, most: int = 24) -> tuple[T
     Lift compares outlier multiples (views against the channel's own usual) of titles with and without the
     term; with few videos it is pulled towards 1. Pure.
     """
-    own = set(_words(topic)) | {word.rstrip("s") for word in _words(topic)}
+    own = tuple(word.rstrip("s") for word in _words(topic) if len(word) > 2)  # and what is made of them
     found: dict[str, list[Backing]] = defaultdict(list)
     surfaces: dict[str, Counter[str]] = defaultdict(Counter)
     for video in videos:
@@ -421,7 +427,7 @@ def vocabulary(videos: Sequence[Backing], topic: str, most: int = 24) -> tuple[T
             and word[0].isalpha()
             and word not in _stop_words()
             and word not in names
-            and word.rstrip("s") not in own
+            and not word.startswith(own)
             and 3 <= len(word) <= 24
             else None
             for word in patterns.tokens(video.title)
@@ -431,12 +437,13 @@ def vocabulary(videos: Sequence[Backing], topic: str, most: int = 24) -> tuple[T
             found[key].append(video)
             written = re.search(re.escape(key), video.title, re.IGNORECASE)
             surfaces[key][written[0] if written else key] += 1
+    least = 3 if len(videos) >= ENOUGH else 2
     outcomes = {video.candidate_id: math.log(m) for video in videos if (m := video.outlier_multiple)}
     overall = sum(outcomes.values()) / len(outcomes) if outcomes else 0.0
     terms: list[tuple[float, Term]] = []
     for key, backed in found.items():
         by_channel = {video.channel_key or video.candidate_id for video in backed}
-        if len(backed) < 2 or len(by_channel) < max(2, 0.4 * len(backed)):
+        if len(backed) < least or len(by_channel) < max(2, 0.4 * len(backed)):
             continue  # one channel's habit is not a word of the topic
         known = [outcomes[video.candidate_id] for video in backed if video.candidate_id in outcomes]
         gain = (sum(known) - overall * len(known)) / (len(known) + 8) if len(known) >= 3 else None
@@ -445,7 +452,7 @@ def vocabulary(videos: Sequence[Backing], topic: str, most: int = 24) -> tuple[T
             len(backed),
             len(by_channel),
             None if gain is None else math.exp(gain),
-            tuple(video.candidate_id for video in sorted(backed, key=_merit, reverse=True)[:4]),
+            tuple(sorted(backed, key=_strength, reverse=True)[:4]),
         )
         weight = (gain or 0.0) + 0.12 * math.log(len(by_channel)) + (0.1 if " " in key else 0.0)
         terms.append((weight, term))
@@ -480,11 +487,11 @@ def compose(evidence: Evidence, vibe: str, wanted: int, *, language: str | None 
     Deterministic by seed; pure. Frames in English are left out where topic or language is another.
     """
     frames = _frames()
-    code = (language or evidence.language or "en").split("-")[0]
+    code = (language or evidence.language).split("-")[0]
     english = code == "en" and not _foreign(evidence.topic)
     mood = _mood(vibe)
     chance = random.Random(f"{seed}|{evidence.topic}|{vibe}")
-    terms = list(evidence.terms)
+    terms = [term for term in evidence.terms if term.lift is None or term.lift >= WORTH_USING]
     filled: list[tuple[float, float, dict[str, Any], dict[str, str], list[Term]]] = []
     for number, frame in enumerate(frames["frames"]):
         if not english and not frame.get("any"):
@@ -501,12 +508,12 @@ def compose(evidence: Evidence, vibe: str, wanted: int, *, language: str | None 
             slots = _slots(evidence, pick, chance)
             title = _fill(frame["title"], slots)
             fit = 0.25 if mood in frame.get("vibes", ()) else -0.35 if frame.get("vibes") and mood else 0.0
-            plain = -0.15 if frame.get("any") and english else 0.0
+            plain = -0.6 if frame.get("any") and english else 0.0
             words = sum(math.log(term.lift or 1.0) for term in pick)
             lifting = sum(math.log(lift.lift) for lift in carried(title, evidence.patterns))
             filled.append(
                 (
-                    fit + plain + words + 0.15 * bool(pick) + lifting,
+                    fit + plain + words + 0.4 * bool(pick) + lifting,
                     chance.random(),
                     {**frame, "id": number},
                     slots,
@@ -566,16 +573,16 @@ def _idea(
 
 
 def _backing(title: str, pick: Sequence[Term], evidence: Evidence, most: int = 3) -> list[Backing]:
-    """The winners that share most with a title: its mined words, its structure, then its other words."""
+    """The videos that share most with a title: its mined words, its structure, then its other words."""
     has = _structure(title)
 
     def shared(video: Backing) -> float:
-        words = sum(1.0 for term in pick if term.text.casefold() in video.title.casefold())
         alike = len(has & _structure(video.title)) / (len(has) or 1)
-        return 2.0 * words + alike + _share(_words(title), video.title)
+        own = sum(video in term.examples for term in pick)
+        return 1.5 * own + alike + _share(_words(title), video.title) + 0.3 * _strength(video)
 
-    ranked = sorted(evidence.winners, key=shared, reverse=True)  # stable: of two alike the better one
-    return ranked[:most]
+    known = dict.fromkeys((*(video for term in pick for video in term.examples), *evidence.winners))
+    return sorted(known, key=shared, reverse=True)[:most]  # stable: of two alike the better one
 
 
 def _why(title: str, pick: Sequence[Term], backing: Sequence[Backing], evidence: Evidence) -> str:
@@ -590,15 +597,11 @@ def _why(title: str, pick: Sequence[Term], backing: Sequence[Backing], evidence:
     for term in pick[:2]:
         lifted = f", {term.lift:.2f}× the topic's average" if term.lift is not None else ""
         parts.append(f"“{term.text}” is in {term.videos} titles of {term.channels} channels on this topic{lifted}.")
-    strongest = next((video for video in backing if video.outlier_multiple), None)
-    if strongest and strongest.outlier_multiple:
-        parts.append(
-            f"Closest backing video: “{_short(strongest.title)}”, {strongest.outlier_multiple:.1f}× its channel's usual."
-        )
+    strongest = max(backing, key=_strength, default=None)
+    if strongest and strongest.outlier_multiple is not None:
+        parts.append(f"Behind it: “{_short(strongest.title)}”, {strongest.outlier_multiple:.1f}× its channel's usual.")
     elif backing and backing[0].viral_score is not None:
-        parts.append(
-            f"Closest backing video: “{_short(backing[0].title)}”, scored {backing[0].viral_score * 100:.0f} in 100."
-        )
+        parts.append(f"Behind it: “{_short(backing[0].title)}”, scored {backing[0].viral_score * 100:.0f} in 100.")
     return " ".join(parts) or "No measured pattern backs this one: it is a frame that fits the topic, nothing more."
 
 
@@ -683,7 +686,7 @@ def build_prompt(
         "topic": evidence.topic,
         "vibe": vibe or "any",
         "platform": platform or "any",
-        "language": language or evidence.language or "the language of the topic",
+        "language": language or (evidence.language if evidence.language != "und" else "the language of the topic"),
         "concepts": wanted,
     }
     data = json.dumps(material, ensure_ascii=False, indent=1).replace(MARKER, "")
@@ -821,7 +824,12 @@ def rank(
     category = candidates.CATEGORY_IDS.get(evidence.category or "")
     scores = model.score(
         [
-            ScoreInput(key=str(place), title=idea.title, category_id=category, language=language or evidence.language)
+            ScoreInput(
+                key=str(place),
+                title=idea.title,
+                category_id=category,
+                language=language or (evidence.language if evidence.language != "und" else None),
+            )
             for place, idea in enumerate(ideas)
         ]
     )
@@ -857,8 +865,8 @@ def note(evidence: Evidence, writer: LanguageModel | None, made: int, wanted: in
     """What the reader should know about these concepts. Pure."""
     parts = [
         {
-            "topic": f"Based on {evidence.matched:,} collected videos about “{evidence.topic}”.",
-            "some words": f"No title has all of “{evidence.topic}”; based on {evidence.matched:,} videos that have some of it.",
+            "topic": f"Based on {_videos(evidence.matched)} about “{evidence.topic}”.",
+            "some words": f"No title has all of “{evidence.topic}”; based on {_videos(evidence.matched)} with some of it.",
             "everything": f"No collected video is about “{evidence.topic}”: the evidence is what does well in general."
             " Collect the topic on the Operations page for better ones.",
             "nothing": "No videos are collected yet, so nothing backs these concepts. Collect the topic first.",
@@ -880,7 +888,6 @@ def note(evidence: Evidence, writer: LanguageModel | None, made: int, wanted: in
 
 def to_markdown(recommendation: Recommendation) -> str:
     """The concepts as a document to keep."""
-    videos = {video.candidate_id: video for video in recommendation.evidence.winners}
     vibe = f" ({recommendation.vibe})" if recommendation.vibe else ""
     lines = [f"# Concepts: {_plain(recommendation.topic + vibe)}", "", recommendation.note]
     for position, concept in enumerate(recommendation.concepts, start=1):
@@ -897,7 +904,7 @@ def to_markdown(recommendation: Recommendation) -> str:
             f"- **Why:** {_plain(concept.why)}",
         ]
         for key in concept.evidence:
-            if video := videos.get(key):
+            if video := recommendation.evidence.video(key):
                 named = f"[{_plain(video.title)}]({video.url})" if video.url else _plain(video.title)
                 lines.append(f"- **Backed by:** {named}{f', {_plain(video.channel)}' if video.channel else ''}")
     return "\n".join(lines) + "\n"
@@ -1024,6 +1031,24 @@ def _merit(video: Backing) -> float:
     return video.viral_score or 0.0
 
 
+def _strength(video: Backing) -> float:
+    """What a video proves: measured results before a predicted chance."""
+    return (math.log2(max(video.outlier_multiple, 0.1)) if video.outlier_multiple is not None else -0.5) + _merit(video)
+
+
+def _language(topic: str, videos: Sequence[Backing]) -> str:
+    """The language to write in where none was asked for: the one that clearly leads among the topic's videos.
+
+    A topic in Latin letters is taken for English unless most videos say otherwise: many topics are names.
+    """
+    named = Counter(video.language.split("-")[0] for video in videos if video.language)
+    if named:
+        leading, number = named.most_common(1)[0]
+        if _foreign(topic) or (number >= ENOUGH and number >= 0.6 * named.total()):
+            return leading
+    return "und" if _foreign(topic) else "en"
+
+
 def _diverse(videos: Sequence[Backing], most: int) -> tuple[Backing, ...]:
     """The first videos with at most PER_CHANNEL of one channel, and no title twice."""
     per_channel: Counter[str] = Counter()
@@ -1066,9 +1091,12 @@ def _words(value: str) -> list[str]:
 
 
 def _cased(surfaces: Counter[str]) -> str:
-    """How a word is mostly written; shouting counts as a capital."""
-    form = surfaces.most_common(1)[0][0]
-    return " ".join(word.capitalize() if word.isupper() and len(word) > 4 else word for word in form.split())
+    """How a word is mostly written by those who do not shout; an acronym of up to three letters stays one."""
+    if quiet := next((form for form in surfaces if form.islower()), None):
+        return quiet  # a word that anybody writes small is no name
+    calm = Counter({form: number for form, number in surfaces.items() if not form.isupper()})
+    form = (calm or surfaces).most_common(1)[0][0]
+    return " ".join(word.capitalize() if word.isupper() and len(word) > 3 else word for word in form.split())
 
 
 def _upper_first(value: str) -> str:
@@ -1091,6 +1119,10 @@ def _has_link(value: str) -> bool:
     return (
         re.search(r"https?:|www\.|\]\(|\b[\w-]+\.(?:com|net|org|io|ly|gg|example)\b", value, re.IGNORECASE) is not None
     )
+
+
+def _videos(number: int) -> str:
+    return f"{number:,} collected video" + ("" if number == 1 else "s")
 
 
 def _plain(value: str) -> str:

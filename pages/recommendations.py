@@ -20,7 +20,7 @@ page.header(
 with st.form("request"):
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         topic = st.text_input(
-            "Topic", key="topic", bind="query-params", placeholder="street food", max_chars=200, width=320
+            "Topic", key="topic", bind="query-params", placeholder="street food", max_chars=200, width=270
         )
         own = st.text_input(
             "Vibe in your own words",
@@ -28,7 +28,7 @@ with st.form("request"):
             bind="query-params",
             placeholder="like a heist film",
             max_chars=200,
-            width=240,
+            width=210,
         )
         language = st.selectbox(
             "Language",
@@ -38,7 +38,7 @@ with st.form("request"):
             bind="query-params",
             format_func=create.LANGUAGE_NAMES.__getitem__,
             placeholder="Any",
-            width=150,
+            width=140,
         )
         platform = st.selectbox(
             "Platform",
@@ -48,7 +48,7 @@ with st.form("request"):
             bind="query-params",
             format_func=words.platform,
             placeholder="Any",
-            width=140,
+            width=130,
         )
         number = st.number_input(
             "Concepts", 1, recommend.MOST_CONCEPTS, 5, key="number", bind="query-params", width=130
@@ -71,7 +71,8 @@ if failed and not asked and not offline:
 if asked or offline:
     st.session_state.pop("concepts_failed", None)
     st.session_state.pop("concepts", None)
-    with st.status("Looking for videos on the topic", expanded=False) as status:
+    progress = st.empty()
+    with progress.status("Looking for videos on the topic") as status:
         try:
             st.session_state["concepts"] = recommend.recommend(
                 data.model(),
@@ -85,13 +86,12 @@ if asked or offline:
                 on_progress=lambda step: status.update(label=step),
             )
         except ConceptsUnavailable as error:
-            status.update(label="No concepts", state="error")
             st.session_state["concepts_failed"] = str(error)
             st.rerun()
         except MilesError as error:
             status.update(label=words.plain(str(error)), state="error")
         else:
-            status.update(label="Done", state="complete")
+            progress.empty()
 
 made: recommend.Recommendation | None = st.session_state.get("concepts")
 if made is not None:

@@ -30,7 +30,7 @@ with form:
             bind="query-params",
             placeholder="Part of its name",
             help="A channel that Miles has collected. Its earlier videos tell what is usual for you.",
-            width=260,
+            width="stretch",
         )
         found = create.channels(search) if search.strip() else []
         channel = (
@@ -38,7 +38,7 @@ with form:
                 "Which one",
                 found,
                 format_func=lambda one: f"{words.shorten(one.name, 32)} · {words.plural(one.videos, 'video')}",
-                width=260,
+                width="stretch",
             )
             if found
             else None
@@ -120,7 +120,7 @@ if verdicts:
     with result:
         if len(verdicts) > 1:
             st.markdown(f"**Best of {len(verdicts)}:** {words.plain(words.shorten(best.title, 120))}")
-        with st.grid(3, min_column_width=170, gap="small"):
+        with st.grid(3, min_column_width=140, gap="small"):
             create.number(
                 "Score",
                 words.in_100(best.viral_score),

@@ -73,7 +73,7 @@ def compared(verdicts: Sequence[Verdict]) -> None:
             "Interval": [words.interval(one.views_low, one.views_high, "") for one in verdicts],
         },
         hide_index=True,
-        height=min(36 * len(verdicts) + 38, 480),
+        height="content" if len(verdicts) <= MOST_DRAWN else 480,
         key="compared",
         alt="Titles, the best scored first",
         column_config={

@@ -139,7 +139,7 @@ def collections() -> None:
             "Reason": [one.reason for one in listed],
         },
         hide_index=True,
-        height=min(36 * len(listed) + 38, 400),
+        height="content" if len(listed) <= 10 else 400,
         on_select="rerun",
         selection_mode="single-row",
         key="collections",
@@ -166,7 +166,7 @@ def collections() -> None:
                 "Original": [item.url for item in items],
             },
             hide_index=True,
-            height=min(36 * len(items) + 38, 400),
+            height="content" if len(items) <= 10 else 400,
             key="items",
             alt="What became of each video",
             column_config={
