@@ -16,7 +16,7 @@ st.set_page_config(
 )
 st.logo(FOLDER / "ui" / "logo.svg", size="large", icon_image=FOLDER / "ui" / "mark.svg")
 
-navigation = st.navigation(
+here = st.navigation(
     {
         "": [
             st.Page(
@@ -71,6 +71,5 @@ navigation = st.navigation(
         ],
     }
 )
-
 with page.frame():
-    navigation.run()
+    here.run()

@@ -9,7 +9,8 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
@@ -115,16 +116,17 @@ def to_stream(
     """Write the filtered set to a binary stream; returns the number of rows."""
     writer = _WRITERS[kind](stream)
     written = 0
-    for batch in _batches(connection, filters or Filters(), sort):
-        writer.write(batch)
-        written += len(batch)
-        if on_progress:
-            on_progress(written)
+    with closing(_batches(connection, filters or Filters(), sort)) as batches:
+        for batch in batches:
+            writer.write(batch)
+            written += len(batch)
+            if on_progress:
+                on_progress(written)
     writer.close()
     return written
 
 
-def _batches(connection: Connection, filters: Filters, sort: Sort) -> Iterator[list[tuple[Any, ...]]]:
+def _batches(connection: Connection, filters: Filters, sort: Sort) -> Generator[list[tuple[Any, ...]], None, None]:
     chosen, values = subset(filters)
     columns = ", ".join(_FROM_CHANNEL.get(name, f"c.{name}") for name in SCHEMA.names)
     found, rest = chosen.split(" AS c WHERE ", 1)
@@ -133,9 +135,10 @@ def _batches(connection: Connection, filters: Filters, sort: Sort) -> Iterator[l
         f"SELECT {columns} {found} AS c LEFT JOIN channels ch ON ch.channel_key = c.channel_key"
         f" WHERE {rest} ORDER BY {order}"
     )
-    result = connection.execute(statement, values, execution_options={"stream_results": True, "max_row_buffer": BATCH})
-    for partition in result.partitions(BATCH):
-        yield [tuple(row) for row in partition]
+    streaming = {"stream_results": True, "max_row_buffer": BATCH}
+    with connection.execute(statement, values, execution_options=streaming) as result:
+        for partition in result.partitions(BATCH):
+            yield [tuple(row) for row in partition]
 
 
 class _Csv:

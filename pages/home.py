@@ -9,7 +9,7 @@ from ui import cards, data, page, ways_in, words
 
 RECENT = timedelta(days=7)  # "now" is the last week of the data, not of the calendar
 
-state = data.state()
+state = page.state()
 if state.newest is None:
     page.header("Welcome to Miles", "Collect short videos, score them, see what takes off and what to make next.")
     ways_in.three()

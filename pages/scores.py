@@ -9,7 +9,7 @@ GROUPS = {"category": "Category", "duration": "Duration", "age": "Age", "platfor
 MOST_GROUPS = 15
 FEW = 30  # videos; the spread of fewer says little
 
-state = data.state()
+state = page.state()
 if not state.candidates:
     page.header("Scores")
     page.nothing_yet("No videos yet, so there are no scores.")

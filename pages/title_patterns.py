@@ -7,8 +7,8 @@ from ui import cards, charts, data, filters, findings, page, tables, words
 KINDS = {"structure": "Form", "ngram": "Words"}
 SHOWN = 24  # patterns in the chart; the table has all
 
+state = page.state()
 scopes = data.pattern_scopes()
-state = data.state()
 if not scopes:
     page.header("Title patterns")
     if state.candidates:

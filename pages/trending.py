@@ -14,7 +14,7 @@ SORTS: dict[Sort, str] = {
 }
 PER_PAGE = 24
 
-state = data.state()
+state = page.state()
 if not state.candidates:
     page.header("Trending")
     page.nothing_yet("No videos yet, so nothing can trend.")

@@ -4,13 +4,15 @@
 """
 
 import logging
+import runpy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 
 import streamlit as st
 
-from miles import db
+from miles import db, settings
 from miles.errors import DatabaseUnavailable, MilesError
 from ui import data, words, worker
 
@@ -18,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 READING_WIDTH = 1280  # px; lines and rows of cards that are longer tire the eye
 STALE = timedelta(hours=24)  # the refresh runs every 6 h: four missed ones are worth saying
+
+_inside_frame: ContextVar[bool] = ContextVar("inside_frame", default=False)
 
 TITLES: dict[type[MilesError], str] = {DatabaseUnavailable: "The database does not answer"}
 
@@ -51,15 +55,26 @@ def frame() -> Iterator[None]:
         _foot(state)
         if state.sample:
             _sample_banner(state)
-        yield
+        token = _inside_frame.set(True)
+        try:
+            yield
+        finally:
+            _inside_frame.reset(token)
 
 
 def header(title: str, context: str | None = None, *, icon: str | None = None, help: str | None = None) -> None:
     """The page's title and one line under it: how many, how fresh, what the base rate is."""
+    _framed()
     with st.container(gap="xxsmall"):
         st.title(title, icon=icon, help=help, anchor=False)
         if context:
             st.caption(context)
+
+
+def state() -> data.State:
+    """How much there is and how old it is; what a page that reads before its header begins with."""
+    _framed()
+    return data.state()
 
 
 def nothing_yet(what: str) -> None:
@@ -163,3 +178,14 @@ def _sample_banner(state: data.State) -> None:
     with st.container(horizontal=True, vertical_alignment="center", border=True, gap="small"):
         st.markdown(f":orange-badge[:material/science: Sample] {text}", width="stretch")
         st.page_link("pages/operations.py", label="Remove it", icon=":material/delete:")
+
+
+def _framed() -> None:
+    """Make sure that the page that calls this runs inside the frame.
+
+    Because our folder is named pages/, Streamlit runs a page's file alone, without Home.py, when its address
+    is the first one that is opened after the server started. Home.py then runs it again, inside.
+    """
+    if not _inside_frame.get():
+        runpy.run_path(str(settings.PROJECT / "Home.py"))
+        st.stop()

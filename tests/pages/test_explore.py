@@ -1,0 +1,217 @@
+"""Home, Trending, Scores and Title patterns as a reader meets them: empty, full, and asked for nonsense."""
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import text
+from streamlit.testing.v1 import AppTest
+
+from miles import db, settings
+
+Visit = Callable[..., AppTest]
+PAGES = ("home", "trending", "scores", "title_patterns")
+
+
+def said(app: AppTest) -> str:
+    """All that a page says in running text."""
+    return "\n".join(
+        str(part.value) for kind in ("title", "subheader", "markdown", "caption") for part in app.get(kind)
+    )
+
+
+def titles(app: AppTest) -> list[str]:
+    return [part.value for part in app.markdown if part.value.startswith("**") and "usual" not in part.value]
+
+
+@pytest.mark.usefixtures("sample_database")
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_opens_on_the_sample_and_says_that_it_is_one(visit: Visit, name: str) -> None:
+    app = visit(name)
+    assert not app.exception
+    assert not app.error
+    assert "Every video, channel and number here is invented" in said(app)
+    assert "newest snapshot" in said(app)
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_opens_without_any_data_and_says_what_to_do(visit: Visit, name: str) -> None:
+    app = visit(name)
+    assert not app.exception
+    assert not app.error
+    if name == "home":
+        assert [button.label for button in app.button] == ["Collect now", "Load sample data"]
+        assert app.code[0].value == "python -m miles import FILE"
+    else:
+        assert "Get videos in" in [link.value for link in app.page_link]
+
+
+def test_a_database_that_does_not_answer_is_one_sentence(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://somebody:secret@127.0.0.1:9/nothing")
+    settings.load.cache_clear()
+    db.close()
+    app = visit("home")
+    assert not app.exception
+    [error] = app.error
+    plain = error.value.replace("\\", "")
+    assert "The database at 127.0.0.1:9/nothing can't be reached" in plain
+    assert "DATABASE_URL" in plain
+    assert "secret" not in plain
+    db.close()
+
+
+@pytest.mark.usefixtures("database")
+def test_a_topic_can_be_collected_from_the_empty_home(visit: Visit) -> None:
+    app = visit("home")
+    app.text_input[0].set_value("street food")
+    app.button[0].click().run()
+    assert not app.exception
+    with db.transaction("operator") as connection:
+        assert connection.execute(text("SELECT target, state FROM collections")).all() == [("street food", "waiting")]
+        jobs = connection.scalars(text("SELECT task_name FROM procrastinate_jobs")).all()
+    assert any("collect" in job for job in jobs)
+    assert "no worker is running" in app.warning[0].value
+
+
+@pytest.mark.usefixtures("database")
+def test_an_empty_topic_is_not_collected(visit: Visit) -> None:
+    app = visit("home")
+    app.button[0].click().run()
+    assert "Write what the videos should be about" in app.warning[0].value
+    with db.transaction("operator") as connection:
+        assert connection.scalar(text("SELECT count(*) FROM collections")) == 0
+
+
+@pytest.mark.usefixtures("database")
+def test_the_sample_is_loaded_by_a_job(visit: Visit) -> None:
+    app = visit("home")
+    app.button[1].click().run()
+    assert not app.exception
+    with db.transaction("operator") as connection:
+        assert connection.scalar(text("SELECT count(*) FROM procrastinate_jobs WHERE status = 'todo'")) == 1
+
+
+@pytest.mark.usefixtures("sample_database")
+def test_filters_in_the_address_narrow_trending(visit: Visit) -> None:
+    everything = visit("trending")
+    with db.transaction("viewer") as connection:
+        category, n = connection.execute(
+            text("SELECT category, count(*) FROM candidates GROUP BY category ORDER BY 2 LIMIT 1")
+        ).one()
+    narrowed = visit("trending", category=category)
+    assert f"{n} videos" in narrowed.caption[1].value or f"{n} videos" in said(narrowed)
+    assert said(everything) != said(narrowed)
+
+
+@pytest.mark.usefixtures("sample_database")
+@pytest.mark.parametrize(
+    "address",
+    [
+        {"category": "Nonsense"},
+        {"platform": ["sample", "nowhere"]},
+        {"score": "abc"},
+        {"score": ["-5", "400"]},
+        {"published": "yesterday"},
+        {"duration": "a while"},
+        {"page": "-3"},
+        {"page": "99999"},
+        {"page": "x"},
+        {"sort": "DROP TABLE"},
+        {"view": "hologram"},
+        {"q": "\"unclosed (and) & | ! ' <> \\"},
+        {"channel": "%%%"},
+        {"video": "nobody:nothing"},
+        {"video": "not a key"},
+    ],
+    ids=str,
+)
+def test_a_broken_address_never_breaks_trending(visit: Visit, address: dict) -> None:
+    app = visit("trending", **address)
+    assert not app.exception
+    assert not app.error
+    assert app.title[0].value == "Trending"
+    ignored = [part.value for part in app.caption if "not understood" in part.value]
+    assert bool(ignored) == bool({"category", "platform", "score", "published", "duration"} & set(address))
+
+
+@pytest.mark.usefixtures("sample_database")
+def test_a_search_without_a_match_says_so(visit: Visit) -> None:
+    app = visit("trending", q="zzzz-no-such-word")
+    assert "No video passes these filters" in said(app)
+
+
+@pytest.mark.usefixtures("sample_database")
+@pytest.mark.parametrize("sort", ["Score", "Measured velocity", "Against the channel", "Newest", "Views"])
+def test_trending_sorts_by_what_is_chosen(visit: Visit, sort: str) -> None:
+    app = visit("trending", view="Table")
+    box = app.selectbox(key="sort")
+    box.select(next(option for option in box.options if option.endswith(sort))).run()
+    assert not app.exception
+    table = app.dataframe[0].value
+    column = {"Score": "Score", "Measured velocity": "Velocity", "Against the channel": "Usual", "Views": "Views"}
+    if sort in column:
+        values = table[column[sort]].dropna().tolist()
+        assert values == sorted(values, reverse=True)
+        assert len(values) == len(table)
+
+
+@pytest.mark.usefixtures("sample_database")
+def test_the_second_page_shows_other_videos_and_a_new_filter_starts_at_the_first(visit: Visit) -> None:
+    first, second = visit("trending", view="Table"), visit("trending", view="Table", page="2")
+    one, two = set(first.dataframe[0].value["Title"]), set(second.dataframe[0].value["Title"])
+    assert len(one | two) > len(one)
+    second.text_input(key="q").set_value("the").run()
+    assert second.session_state["page"] == 1
+
+
+@pytest.mark.usefixtures("sample_database")
+def test_details_open_from_the_address_with_snapshots_and_score(visit: Visit) -> None:
+    with db.transaction("viewer") as connection:
+        key = connection.scalar(
+            text("SELECT candidate_id FROM candidates WHERE velocity IS NOT NULL ORDER BY views DESC LIMIT 1")
+        )
+    app = visit("trending", video=key)
+    assert not app.exception
+    metrics = {metric.label: metric.value for metric in app.metric}
+    assert metrics["Score"].endswith("in 100")
+    assert metrics["Measured velocity"].endswith("/day")
+    assert "Base rate 10 in 100" in said(app)
+    assert any("snapshots" in caption.value for caption in app.caption)
+
+
+@pytest.mark.usefixtures("sample_database")
+def test_a_score_stands_beside_its_base_rate_and_is_never_a_bare_fraction(visit: Visit) -> None:
+    app = visit("trending")
+    assert "base rate 10 in 100" in said(app)
+    assert any(part.value.endswith("in 100**") for part in app.markdown)
+
+
+@pytest.mark.usefixtures("sample_database")
+def test_scores_follow_the_filter(visit: Visit) -> None:
+    whole, part = visit("scores"), visit("scores", score=["50", "100"])
+    assert said(whole) != said(part)
+    assert not part.exception
+
+
+@pytest.mark.usefixtures("sample_database")
+def test_nothing_scored_says_how_to_score(visit: Visit) -> None:
+    with db.transaction("worker") as connection:
+        connection.execute(text("UPDATE candidates SET viral_score = NULL, model_version = NULL, base_rate = NULL"))
+        connection.execute(text("DELETE FROM rollups"))
+    assert "python -m miles score" in said(visit("scores"))
+
+
+@pytest.mark.usefixtures("sample_database")
+def test_patterns_show_lift_interval_and_channels(visit: Visit) -> None:
+    app = visit("title_patterns")
+    table = app.dataframe[0].value
+    assert {"Pattern", "Effect", "Interval", "Videos", "Channels", "q"} <= set(table.columns)
+    assert (table["Channels"] >= 10).all()
+    assert "can be told from chance" in said(app)
+
+
+@pytest.mark.usefixtures("sample_database")
+def test_an_unknown_scope_of_patterns_falls_back_to_all(visit: Visit) -> None:
+    app = visit("title_patterns", scope="category:Nonsense", kind="x")
+    assert not app.exception
+    assert app.dataframe[0].value.equals(visit("title_patterns").dataframe[0].value)
