@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="print the seconds of each statement of the import")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="miles-bench-") as folder:
-        file = _head(given.file, given.rows, Path(folder)) if given.rows else given.file.resolve()
+        file = head(given.file, given.rows, Path(folder)) if given.rows else given.file.resolve()
         rows = pa.parquet.ParquetFile(file).metadata.num_rows
         os.environ["MILES_HOME"] = folder
         os.environ.pop("DATABASE_URL", None)
@@ -124,7 +124,8 @@ def _type(kind: pa.DataType) -> str:
     return "timestamptz" if pa.types.is_timestamp(kind) else TYPES.get(kind, "text")
 
 
-def _head(file: Path, rows: int, folder: Path) -> Path:
+def head(file: Path, rows: int, folder: Path) -> Path:
+    """The first rows of the file, as a file in the folder."""
     table = pa.parquet.read_table(file).slice(0, rows)
     pa.parquet.write_table(table, folder / file.name)
     return folder / file.name

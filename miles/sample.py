@@ -134,6 +134,9 @@ def remove() -> int:
     """Take every sample row and its pictures away, and nothing else; returns how many videos went."""
     with db.transaction("worker") as connection:
         run(connection, f"SELECT pg_advisory_xact_lock({LOCK})")
+        # The roll-up writes on these rows, too: its lock first, then the rows in the order of every writer.
+        run(connection, f"SELECT pg_advisory_xact_lock({rollups.LOCK})")
+        run(connection, "SELECT FROM candidates WHERE sample ORDER BY candidate_id FOR UPDATE")
         pictures = run(
             connection,
             "SELECT DISTINCT sha256 FROM thumbnails JOIN candidates USING (candidate_id) WHERE sample AND sha256 IS NOT NULL"

@@ -147,11 +147,12 @@ def _pending(version: str, since: datetime | None, ids: list[str] | None) -> lis
 
     Each process begins elsewhere, so that two don't ask for the same locks.
     """
+    among = "" if ids is None else " AND candidate_id = ANY(%(ids)s)"
     with db.transaction("worker") as connection:
         rows = run(
             connection,
             f"SELECT candidate_id, hashtext(coalesce(channel_key, candidate_id)) & {BUCKETS - 1} AS bucket"
-            f" FROM candidates WHERE {_NEEDED} AND (%(ids)s::text[] IS NULL OR candidate_id = ANY(%(ids)s))"
+            f" FROM candidates WHERE {_NEEDED}{among}"
             f" ORDER BY (hashtext(coalesce(channel_key, candidate_id)) & {BUCKETS - 1}) < %(first)s, bucket,"
             " channel_key, candidate_id",
             {"version": version, "since": since, "ids": ids, "first": os.getpid() % BUCKETS},
