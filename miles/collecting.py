@@ -6,6 +6,7 @@ kill at any moment leaves nothing half-written, and the same collection run agai
 stopped. Knows nothing about the job queue or the model.
 """
 
+import contextlib
 import logging
 import re
 import time
@@ -16,6 +17,7 @@ from typing import Literal
 
 import psycopg
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from miles import db, images, storage, store
 from miles.candidates import Observation
@@ -35,6 +37,7 @@ TIME_EACH = 30.0  # seconds of it for each video; a healthy one takes 2 s and th
 THUMBNAIL_AGE = timedelta(days=7)  # a picture this young is not fetched again
 # When a video is looked at again after it was first seen: views grow fast at first.
 REVISITS = (timedelta(hours=6), timedelta(days=1), timedelta(days=3), timedelta(days=7))
+INTERRUPTED = "It was interrupted. Collect it again; what came in is kept."
 LISTED_ONLY = "Known only from the listing."
 REVISIT_TARGET = "videos that are due"
 
@@ -162,6 +165,24 @@ def give_up(connection: Connection, collection_id: int, reason: str) -> None:
     )
 
 
+def give_up_abandoned(connection: Connection) -> None:
+    """Mark as failed what runs no more: begun by a command that was killed, long ago, and nobody's job."""
+    connection.execute(
+        text(
+            """
+            UPDATE collections SET state = 'failed', finished_at = now(),
+                reason = :reason
+            WHERE state = 'running' AND started_at < now() - 2 * make_interval(secs => :setup + :each * item_limit)
+                AND NOT EXISTS (
+                    SELECT FROM procrastinate_jobs WHERE status IN ('todo', 'doing')
+                        AND (args->>'collection_id')::bigint = collections.collection_id
+                )
+            """
+        ),
+        {"setup": SETUP_TIME, "each": TIME_EACH, "reason": INTERRUPTED},
+    )
+
+
 def due(connection: Connection, limit: int) -> list[Found]:
     """Videos whose next look is due, those with the nearest look first.
 
@@ -235,6 +256,15 @@ class _Run:
         source = self.given_source or Source(deadline=SETUP_TIME + TIME_EACH * self.limit)
         try:
             self._collect(source)
+        except InterruptedError:
+            raise
+        except BaseException as error:  # Ctrl-C, or a bug: the row must not say for ever that it is running
+            interrupted = not isinstance(error, Exception)
+            with contextlib.suppress(MilesError, SQLAlchemyError), db.transaction("worker") as connection:
+                give_up(
+                    connection, self.collection_id, INTERRUPTED if interrupted else f"{type(error).__name__}: {error}"
+                )
+            raise
         finally:
             if self.given_source is None:
                 source.close()
@@ -254,9 +284,7 @@ class _Run:
             if one.key in finished:
                 pass  # stored before this run was interrupted
             elif one.key in fresh:
-                self.settled.append(
-                    Item(one.key or "", "skipped", f"collected less than {FRESH_HOURS} h ago")
-                )
+                self.settled.append(Item(one.key or "", "skipped", f"collected less than {FRESH_HOURS} h ago"))
             elif self.problem and self.halted:
                 self._keep_listing(one, str(self.problem))
             else:
@@ -439,7 +467,9 @@ def _named(found: Sequence[Found]) -> list[Found]:
     if not links:
         return list(found)
     with db.transaction("worker") as connection:
-        rows = connection.execute(text("SELECT url, candidate_id FROM candidates WHERE url = ANY(:links)"), {"links": links})
+        rows = connection.execute(
+            text("SELECT url, candidate_id FROM candidates WHERE url = ANY(:links)"), {"links": links}
+        )
         known = {row.url: row.candidate_id for row in rows}
     return [replace(one, key=one.key or known.get(one.url)) for one in found]
 

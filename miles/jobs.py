@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import procrastinate
 import psycopg
-from procrastinate.exceptions import JobAborted
+from procrastinate.exceptions import ConnectorException, JobAborted
 from procrastinate.jobs import Job
 from procrastinate.manager import JobManager
 from procrastinate.retry import BaseRetryStrategy, RetryDecision
@@ -43,7 +43,12 @@ STALLED_AFTER = 30.0  # seconds without one: the worker is dead
 SHUTDOWN_PATIENCE = 20.0  # seconds a stopping worker waits before it asks its jobs to stop in the middle
 REVISIT_BUDGET = 60  # videos that one refresh looks at again; at the default pace ten minutes
 REFRESH_LIMIT = 20  # videos of each topic of MILES_REFRESH_TOPICS
+REFRESH_EVERY = timedelta(hours=6)  # the cron line of `refresh`
 KEEP_JOBS = timedelta(days=14)  # finished jobs are history after that; failed ones stay until someone decides
+
+
+# a server that went away, a deadlock: SQLAlchemy's name for it, and psycopg's where its cursors are used directly
+DATABASE_TROUBLE = (DatabaseUnavailable, OperationalError, psycopg.OperationalError)
 
 
 async def _as_worker(connection: psycopg.AsyncConnection) -> None:
@@ -53,7 +58,11 @@ async def _as_worker(connection: psycopg.AsyncConnection) -> None:
 
 # Opened by run_worker alone. To defer, the caller's connection is used instead, with a manager of its own:
 # inside a running worker the app's connector is asynchronous, and tasks are not.
-app = procrastinate.App(connector=procrastinate.PsycopgConnector())
+app = procrastinate.App(
+    connector=procrastinate.PsycopgConnector(),
+    # started at ten, a laptop still gets the refresh of six
+    periodic_defaults={"max_delay": REFRESH_EVERY.total_seconds()},
+)
 _DEFERRING = JobManager(procrastinate.SyncPsycopgConnector())
 
 
@@ -66,11 +75,15 @@ class _Retry(BaseRetryStrategy):
         may_pass = (
             exception.kind == "transient"
             if isinstance(exception, SourceError)
-            else isinstance(exception, DatabaseUnavailable | OperationalError)
+            else isinstance(exception, DATABASE_TROUBLE)
         )
         if not may_pass or job.attempts + 1 >= MAX_ATTEMPTS:
             return None
-        return RetryDecision(retry_in={"seconds": FIRST_WAIT * WAIT_GROWTH**job.attempts})
+        return RetryDecision(
+            retry_in={"seconds": FIRST_WAIT * WAIT_GROWTH**job.attempts},
+            priority=job.priority
+            - 1,  # a job that waits holds up those of its lock that come after it, but not above it
+        )
 
 
 # One collection at a time in the whole installation: they share an address, and its good name.
@@ -128,7 +141,11 @@ def refresh(timestamp: int) -> None:
         for target, kind, item_limit in wanted:
             if not _already_asked(connection, target, kind):
                 defer_collection(connection, target, kind, item_limit, asked_by="schedule")
-        defer_score(connection)  # also what a failed job, or a new model, has left unscored
+        collecting.give_up_abandoned(connection)
+        if connection.scalar(
+            text("SELECT EXISTS (SELECT FROM candidates WHERE scored_change IS DISTINCT FROM changed_at)")
+        ):
+            defer_score(connection)  # what a failed job has left
         connection.execute(
             text(
                 "DELETE FROM procrastinate_jobs WHERE status IN ('succeeded', 'cancelled', 'aborted')"
@@ -199,7 +216,7 @@ def retry(connection: Connection, job_id: int) -> None:
     """Queue a failed job again. Raises MilesError if it is not there or has not failed."""
     revived = connection.execute(
         text(
-            "UPDATE procrastinate_jobs SET status = 'todo', attempts = 0, scheduled_at = NULL, worker_id = NULL"
+            "UPDATE procrastinate_jobs SET status = 'todo', attempts = 0, priority = 0, scheduled_at = NULL, worker_id = NULL"
             " WHERE id = :id AND status = 'failed' RETURNING task_name, (args->>'collection_id')::bigint AS collection_id"
         ),
         {"id": job_id},
@@ -261,6 +278,11 @@ async def _work(concurrency: int, wait: bool, heartbeat: float, stalled_after: f
                     shutdown_graceful_timeout=patience,
                     task_middleware=[_keep_reason],
                 )
+            except ConnectorException as error:
+                raise DatabaseUnavailable(
+                    f"The worker has lost the database at {db.place()}. Start it again when the database is back; "
+                    "what was being done is taken up again."
+                ) from error
             finally:
                 watch.cancel()
 
@@ -270,7 +292,7 @@ async def _watch_for_stalled(stalled_after: float) -> None:
         await asyncio.sleep(stalled_after / 2)
         try:
             await asyncio.to_thread(take_up_stalled, stalled_after)
-        except (DatabaseUnavailable, OperationalError) as error:
+        except DATABASE_TROUBLE as error:
             logger.warning("Looking for jobs of dead workers failed, trying again: %s", error)
 
 
@@ -330,7 +352,7 @@ def _keep_reason(call_next: Callable[[], Any], context: procrastinate.JobContext
                 _write_reason(connection, job_id, reason)
                 if again and isinstance(collection_id, int):
                     collecting.wait(connection, collection_id)
-        except (DatabaseUnavailable, OperationalError):
+        except DATABASE_TROUBLE:
             logger.exception(
                 "The reason of a failed job could not be stored", extra={"job_id": job_id, "reason": reason}
             )

@@ -177,8 +177,48 @@ def test_a_batch_is_stored_whole_or_not_at_all(site: Site, monkeypatch: pytest.M
     monkeypatch.setattr(collecting, "_write_items", fails)
     with pytest.raises(RuntimeError, match="killed here"):
         collect(site.feed(["one", "two"]))
+    assert rows("SELECT state, reason FROM collections") == [("failed", "RuntimeError: killed here")]
     for table in ("candidates", "snapshots", "thumbnails", "collection_items"):
         assert rows(f"SELECT count(*) FROM {table}") == [(0,)], table
+
+
+def test_a_collection_that_is_broken_off_says_so_and_keeps_what_came_in(site: Site) -> None:
+    names = [f"v{number}" for number in range(8)]
+    for name in names:
+        site.video(name, views=7)
+
+    def break_off(at: collecting.Progress) -> None:
+        if at.done == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        collecting.collect(site.feed(names), kind="url", on_progress=break_off)
+    assert rows("SELECT state, reason, new FROM collections") == [("failed", collecting.INTERRUPTED, 5)]
+    assert rows("SELECT count(*) FROM candidates") == [(5,)]
+
+
+def test_what_nobody_works_on_any_more_is_given_up(site: Site) -> None:
+    with db.transaction("worker") as connection:
+        ids = [collecting.ask(connection, f"topic {number}") for number in range(4)]
+        young, command, job, done = ids
+        connection.execute(
+            text(
+                "UPDATE collections SET started_at = now() - CASE WHEN collection_id = :young THEN interval '5 minutes'"
+                " ELSE interval '1 day' END, state = CASE WHEN collection_id = :done THEN 'done' ELSE 'running' END"
+            ),
+            {"young": young, "done": done},
+        )
+        connection.execute(
+            text(
+                "INSERT INTO procrastinate_jobs (queue_name, task_name, args, status)"
+                " VALUES ('default', 'collect', jsonb_build_object('collection_id', cast(:job AS bigint)), 'doing')"
+            ),
+            {"job": job},
+        )
+        collecting.give_up_abandoned(connection)
+    assert rows("SELECT collection_id, reason FROM collections WHERE state = 'failed'") == [
+        (command, collecting.INTERRUPTED)
+    ]
 
 
 def test_the_limit_is_kept(site: Site) -> None:

@@ -3,23 +3,33 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from loopback import Answer, Site, eventually
 from procrastinate.app import App
 from sqlalchemy import text
 
-from miles import collecting, db, jobs, settings, store
+from miles import collecting, db, jobs, score_candidates, settings, store
 from miles.candidates import Candidate, Observation, Snapshot
 from miles.errors import MilesError, SourceError
+from miles.features import ScoreInput
+from miles.scoring import Score
 
 pytestmark = pytest.mark.usefixtures("database")
 
+SCHEDULE = dict(jobs.app.periodic_registry.periodic_tasks)
 HEARTBEAT, STALLED_AFTER = 0.3, 1.5  # seconds: a killed worker is noticed quickly
+
+
+@pytest.fixture(autouse=True)
+def no_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the time of the day, only those jobs run that a test has deferred."""
+    monkeypatch.setattr(jobs.app.periodic_registry, "periodic_tasks", {})
 
 
 def rows(statement: str, **parameters: object) -> list[tuple]:
@@ -47,6 +57,38 @@ def work_off() -> None:
     jobs.run_worker(wait=False, heartbeat=HEARTBEAT, stalled_after=STALLED_AFTER)
 
 
+class EvenModel:
+    """Scores without a network, as slowly as it is told to; what is tested is the job, not the model."""
+
+    version = "even-1"
+    manifest: ClassVar[dict[str, str]] = {"version": "even-1"}
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds  # for each call
+
+    def score(self, inputs: Sequence[ScoreInput]) -> list[Score]:
+        time.sleep(self.seconds)
+        return [
+            Score(
+                key=one.key, mode="candidate", viral_score=0.5, predicted_multiple=None, predicted_velocity=10.0,
+                velocity_low=1.0, velocity_high=100.0, predicted_velocity_7d=5.0, base_rate=0.1,
+                model_version=self.version, note=None,
+            )
+            for one in inputs
+        ]  # fmt: skip
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model for the jobs that run in this process."""
+    monkeypatch.setattr(jobs, "model", EvenModel)
+
+
+def with_model(seconds: float) -> str:
+    """What a worker process runs first, to have such a model too."""
+    return f"sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_jobs; jobs.model = lambda: test_jobs.EvenModel({seconds})"
+
+
 StartWorker = Callable[..., subprocess.Popen]
 
 
@@ -57,8 +99,9 @@ def start_worker(tmp_path: Path) -> Iterator[StartWorker]:
 
     def start(before: str = "", patience: float = 20.0) -> subprocess.Popen:
         program = (
-            "import logging, sys; logging.basicConfig(level=logging.INFO)\n"
-            f"from miles import jobs\n{before}\n"
+            "import logging, sys\nsys.path.insert(0, 'tests')\n"
+            "logging.basicConfig(level=logging.INFO)\n"
+            f"from miles import jobs\njobs.app.periodic_registry.periodic_tasks.clear()\n{before}\n"
             f"jobs.run_worker(heartbeat={HEARTBEAT}, stalled_after={STALLED_AFTER}, patience={patience})"
         )
         with (tmp_path / f"worker-{len(running)}.log").open("wb") as log:
@@ -163,16 +206,47 @@ def test_a_viewer_cannot_ask_for_work() -> None:
 # -- doing
 
 
+@pytest.mark.usefixtures("model")
 def test_a_collection_is_done_then_scored_and_rolled_up(site: Site) -> None:
     site.video("one", views=5)
     defer_collection(site.feed(["one"]))
     work_off()
     assert rows("SELECT state, new FROM collections") == [("done", 1)]
-    assert rows("SELECT task_name FROM procrastinate_jobs WHERE task_name <> 'collect' ORDER BY id")[:2] == [
-        ("score",),
-        ("roll_up",),
+    assert rows("SELECT task_name, status::text FROM procrastinate_jobs ORDER BY id") == [
+        ("collect", "succeeded"), ("score", "succeeded"), ("roll_up", "succeeded"),
+    ]  # fmt: skip
+    assert rows("SELECT viral_score, model_version, scored_change = changed_at FROM candidates") == [
+        (0.5, "even-1", True)
     ]
-    assert scalar("SELECT data->>'candidates' FROM rollups WHERE name = 'overview'") == "1"
+    overview = scalar("SELECT data FROM rollups WHERE name = 'overview'")
+    assert (overview["candidates"], overview["scored"]) == (1, 1)
+
+
+def test_without_a_model_a_score_job_fails_and_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MILES_MODEL", str(tmp_path / "no-model"))
+    settings.load.cache_clear()
+    jobs.model.cache_clear()
+    with db.transaction("operator") as connection:
+        jobs.defer_score(connection)
+    work_off()
+    [(status, reason)] = rows("SELECT status::text, reason FROM procrastinate_jobs JOIN job_failures ON job_id = id")
+    assert status == "failed"
+    assert "model" in reason
+
+
+@pytest.mark.usefixtures("model")
+def test_sample_data_comes_and_goes_by_jobs() -> None:
+    with db.transaction("operator") as connection:
+        jobs.defer_load_sample(connection)
+    work_off()
+    loaded = scalar("SELECT count(*) FROM candidates WHERE sample")
+    assert loaded > 1000
+    assert scalar("SELECT count(*) FROM candidates WHERE viral_score IS NOT NULL") == loaded
+    with db.transaction("operator") as connection:
+        jobs.defer_remove_sample(connection)
+    work_off()
+    assert scalar("SELECT count(*) FROM candidates") == 0
+    assert scalar("SELECT data->>'candidates' FROM rollups WHERE name = 'overview'") == "0"
 
 
 def test_jobs_run_with_the_rights_of_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,6 +312,15 @@ def test_what_may_pass_is_tried_again_later_and_not_for_ever() -> None:
     assert rows("SELECT state FROM collections") == [("failed",)]
 
 
+def test_a_job_that_waits_for_its_next_try_does_not_hold_up_others(site: Site) -> None:
+    defer_collection("http://127.0.0.1:9/feed")
+    work_off()
+    site.video("one", views=5)
+    defer_collection(site.feed(["one"]))
+    work_off()
+    assert rows("SELECT state FROM collections ORDER BY collection_id") == [("waiting",), ("done",)]
+
+
 def test_a_refusal_is_not_retried_by_itself(site: Site) -> None:
     site.pages["/page"] = Answer(status=429)
     defer_collection(site.address + "/page")
@@ -290,6 +373,40 @@ def test_a_collection_whose_worker_is_killed_is_taken_up_and_nothing_is_lost_or_
     assert [site.requests.count(f"/watch/{name}") for name in names[:stored]] == [1] * stored
     eventually(lambda: scalar("SELECT status::text FROM procrastinate_jobs WHERE task_name = 'collect'") == "succeeded")
     assert scalar("SELECT count(*) FROM procrastinate_jobs WHERE task_name = 'collect'") == 1
+
+
+def test_a_scoring_whose_worker_is_killed_is_taken_up_and_nothing_is_scored_twice(start_worker: StartWorker) -> None:
+    now = datetime.now(UTC)
+    number = 2 * score_candidates.CHUNK + 300
+    with db.transaction("worker") as connection:
+        store.observe(
+            connection,
+            [Observation(Candidate("youtube", f"v{n}", f"Video {n}"), Snapshot(now, views=n)) for n in range(number)],
+        )
+    with db.transaction("operator") as connection:
+        jobs.defer_score(connection)
+    first = start_worker(with_model(0.15))
+    eventually(lambda: scalar("SELECT count(*) FROM scores") > 0, what="the first scores")
+    kill(first)
+    eventually(lambda: not rows("SELECT FROM pg_locks WHERE locktype = 'advisory'"), what="the end of its transaction")
+    before = dict(rows("SELECT candidate_id, scored_at FROM scores"))
+    assert 0 < len(before) < number
+    assert rows("SELECT status::text FROM procrastinate_jobs") == [("doing",)]
+
+    start_worker(with_model(0))
+    eventually(
+        lambda: scalar("SELECT count(*) FROM candidates WHERE viral_score IS NOT NULL") == number, what="all scores"
+    )
+    after = dict(rows("SELECT candidate_id, scored_at FROM scores"))
+    assert len(after) == number
+    assert {key: after[key] for key in before} == before
+    eventually(
+        lambda: (
+            rows("SELECT task_name, status::text FROM procrastinate_jobs ORDER BY id")
+            == [("score", "succeeded"), ("roll_up", "succeeded")]
+        ),
+        what="the end of both jobs",
+    )
 
 
 def test_a_roll_up_whose_worker_is_killed_is_taken_up_and_leaves_no_half(start_worker: StartWorker) -> None:
@@ -380,7 +497,7 @@ def test_workers_alive_are_those_that_gave_a_sign_lately(start_worker: StartWork
 
 
 def test_the_refresh_runs_every_six_hours() -> None:
-    schedule = {task.task.name: task.cron for task in jobs.app.periodic_registry.periodic_tasks.values()}
+    schedule = {task.task.name: task.cron for task in SCHEDULE.values()}
     assert schedule == {"refresh": "0 */6 * * *"}
 
 
@@ -404,7 +521,7 @@ def test_a_refresh_asks_for_the_watchlist_the_topics_and_what_is_due(monkeypatch
     assert rows("SELECT target, kind, item_limit, asked_by FROM collections ORDER BY collection_id") == expected
     assert rows("SELECT task_name, count(*) FROM procrastinate_jobs GROUP BY 1 ORDER BY 1") == [
         ("collect", 4),
-        ("score", 1),
+        ("score", 1),  # the video that is due has no score yet
     ]
     jobs.refresh(timestamp=1)  # they still wait: nobody asks for them twice
     assert scalar("SELECT count(*) FROM collections") == 4
