@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, text
 
+from miles import metrics
 from miles.rollups import AGE_BANDS, DURATION_BANDS, SCORE_BINS, VELOCITY_EDGES, overview
 
 Sort = Literal["score", "velocity", "outlier", "age", "views"]
@@ -107,10 +108,12 @@ class Row:
     @property
     def lifetime_velocity(self) -> float | None:
         """Views per day since it was published: not what it gains now."""
-        if self.views is None or self.observed_at is None or self.published_at is None:
-            return None
-        days = (self.observed_at - self.published_at) / timedelta(days=1)
-        return self.views / days if days > 0 else None
+        return metrics.lifetime_velocity(self.views, self.published_at, self.observed_at)
+
+    @property
+    def engagement_rate(self) -> float | None:
+        """Likes and comments for each view."""
+        return metrics.engagement_rate(self.views, self.likes, self.comments)
 
     @property
     def channel_baseline(self) -> float | None:

@@ -215,6 +215,12 @@ def _facts(found: Detail, now: datetime) -> None:
                     ("Platform", row.platform),
                     ("Likes", words.full(row.likes)),
                     ("Comments", words.full(row.comments)),
+                    (
+                        "Engagement",
+                        words.UNKNOWN
+                        if row.engagement_rate is None
+                        else f"{row.engagement_rate:.1%} (likes and comments ÷ views)",
+                    ),
                     ("Charts it was seen on", f"{row.country_count} countries" if row.country_count else words.UNKNOWN),
                     ("First seen", f"{found.first_seen_at.astimezone(UTC):%d %b %Y, %H:%M} UTC"),
                     ("Source", words.plain(found.source)),
