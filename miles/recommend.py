@@ -490,6 +490,7 @@ def compose(evidence: Evidence, vibe: str, wanted: int, *, language: str | None 
     code = (language or evidence.language).split("-")[0]
     english = code == "en" and not _foreign(evidence.topic)
     mood = _mood(vibe)
+    capitals = english and _in_title_case(evidence.winners)
     chance = random.Random(f"{seed}|{evidence.topic}|{vibe}")
     terms = [term for term in evidence.terms if term.lift is None or term.lift >= WORTH_USING]
     filled: list[tuple[float, float, dict[str, Any], dict[str, str], list[Term]]] = []
@@ -507,6 +508,7 @@ def compose(evidence: Evidence, vibe: str, wanted: int, *, language: str | None 
         for pick in picks:
             slots = _slots(evidence, pick, chance)
             title = _fill(frame["title"], slots)
+            slots["title"] = title = _title_case(title) if capitals else title
             fit = 0.25 if mood in frame.get("vibes", ()) else -0.35 if frame.get("vibes") and mood else 0.0
             plain = -0.6 if frame.get("any") and english else 0.0
             words = sum(math.log(term.lift or 1.0) for term in pick)
@@ -555,7 +557,7 @@ def _idea(
 ) -> Idea:
     frames = _frames()
     shape = frames["shapes"][frame["shape"]]
-    title = _fill(frame["title"], slots)
+    title = slots["title"]
     touch = frames["vibes"][mood]["touch"] if mood else ""
     outline = [_fill(beat, slots) for beat in shape["outline"]]
     if touch:
@@ -1097,6 +1099,38 @@ def _cased(surfaces: Counter[str]) -> str:
     calm = Counter({form: number for form, number in surfaces.items() if not form.isupper()})
     form = (calm or surfaces).most_common(1)[0][0]
     return " ".join(word.capitalize() if word.isupper() and len(word) > 3 else word for word in form.split())
+
+
+def _in_title_case(videos: Sequence[Backing]) -> bool:
+    """Whether titles on the topic Mostly Look Like This."""
+    words = [word for video in videos for word in re.findall(r"[^\W\d_]{4,}", video.title) if not word.isupper()]
+    return sum(word[0].isupper() for word in words) > 0.7 * len(words)
+
+
+def _title_case(title: str) -> str:
+    """Capitals as Titles Have Them; what holds a capital already stays as it is."""
+    small = {
+        "a",
+        "an",
+        "and",
+        "as",
+        "at",
+        "but",
+        "by",
+        "for",
+        "from",
+        "in",
+        "is",
+        "it",
+        "of",
+        "on",
+        "or",
+        "the",
+        "to",
+        "vs",
+    }
+    words = title.split(" ")
+    return " ".join(word if word in small and place else _upper_first(word) for place, word in enumerate(words))
 
 
 def _upper_first(value: str) -> str:

@@ -89,9 +89,10 @@ if asked or offline:
             st.session_state["concepts_failed"] = str(error)
             st.rerun()
         except MilesError as error:
-            status.update(label=words.plain(str(error)), state="error")
-        else:
-            progress.empty()
+            st.session_state["concepts_refused"] = str(error)
+    progress.empty()
+    if refused := st.session_state.pop("concepts_refused", None):
+        st.warning(words.plain(refused), icon=":material/edit:")
 
 made: recommend.Recommendation | None = st.session_state.get("concepts")
 if made is not None:

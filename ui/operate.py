@@ -184,10 +184,9 @@ def watchlist() -> None:
     moment = page.now()
     following = operations.next_refresh(moment)
     topics = [topic.strip() for topic in settings.load().refresh_topics.split(",") if topic.strip()]
-    wait = words.duration((following - moment).total_seconds())
+    hours, minutes = divmod(int((following - moment).total_seconds() // 60), 60)
     st.caption(
-        f"Next at {following:%H:%M} UTC, in {wait}"
-        + (" h" if wait.count(":") > 1 else " min" if ":" in wait else "")
+        f"Next at {following:%H:%M} UTC, in {f'{hours} h ' if hours else ''}{minutes} min"
         + (" (a worker has to run then)." if not alive else ".")
         + " Videos seen before are looked at again 6 h, 1 d, 3 d and 7 d after they were first seen."
     )

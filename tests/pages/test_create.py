@@ -260,7 +260,7 @@ def test_a_request_is_remembered_and_can_be_forgotten(videos: None):
 def test_an_empty_topic_gets_a_clear_message(videos: None):
     app = asked("   ")
     assert not app.exception
-    assert "Concepts need a topic" in app.status[0].label
+    assert "Concepts need a topic" in texts(app)
     assert "concepts" not in app.session_state
 
 
