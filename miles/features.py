@@ -157,9 +157,7 @@ def encode(video: ScoreInput, curve: GrowthCurve, draft_base: float) -> Features
         *counts,
         *_channel(past, usual, draft_base, published or reference),
     ]
-    rows = [
-        (value - (usual or 0.0), _log_days(published or reference, when)) for when, value, _ in past
-    ]
+    rows = [(value - (usual or 0.0), _log_days(published or reference, when)) for when, value, _ in past]
     return Features(
         mode=mode,
         context=np.array(context, dtype=np.float32),
@@ -181,7 +179,7 @@ def known_past(video: ScoreInput, curve: GrowthCurve) -> list[tuple[datetime, fl
     known_until = observed if video.mode == "candidate" else published
     past = []
     for other in video.history:
-        when = _utc(other.published_at)
+        when = _aware(other.published_at)
         seen = _utc(other.observed_at)
         age = other.age_days
         if age is None and seen is not None:
@@ -223,10 +221,12 @@ def cohort(mode: Mode, age_days: float | None, category_id: int | None) -> str:
     return f"{band}|{category_group(category_id)}"
 
 
-def _utc(moment: datetime | None) -> datetime | None:
-    if moment is None:
-        return None
+def _aware(moment: datetime) -> datetime:
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else _aware(moment)
 
 
 def _log(x: float) -> float:
@@ -246,15 +246,23 @@ def _quantile(ordered: Sequence[float], q: float) -> float:
 
 
 def _video(video: ScoreInput, published: datetime | None) -> list[float]:
-    out = [math.nan] * (len(CATEGORIES) + 1) if video.category_id is None else [
-        *(float(video.category_id == c) for c in CATEGORIES),
-        float(video.category_id not in CATEGORIES),
-    ]
+    out = (
+        [math.nan] * (len(CATEGORIES) + 1)
+        if video.category_id is None
+        else [
+            *(float(video.category_id == c) for c in CATEGORIES),
+            float(video.category_id not in CATEGORIES),
+        ]
+    )
     code = (video.language or "").replace("_", "-").split("-")[0].lower()
-    out += [math.nan] * (len(LANGUAGES) + 1) if not code else [
-        *(float(code == known) for known in LANGUAGES),
-        float(code not in LANGUAGES),
-    ]
+    out += (
+        [math.nan] * (len(LANGUAGES) + 1)
+        if not code
+        else [
+            *(float(code == known) for known in LANGUAGES),
+            float(code not in LANGUAGES),
+        ]
+    )
     seconds = video.duration
     if seconds is None or not math.isfinite(seconds) or seconds <= 0:  # a live stream has 0
         out += [math.nan] * 3
@@ -281,9 +289,7 @@ def _title(title: str) -> list[float]:
     ]
 
 
-def _counts(
-    video: ScoreInput, age: float | None, usual: float | None, curve: GrowthCurve
-) -> tuple[list[float], float]:
+def _counts(video: ScoreInput, age: float | None, usual: float | None, curve: GrowthCurve) -> tuple[list[float], float]:
     """The counts of a candidate, and log10 of its views per day so far."""
     views = max(float(video.views or 0), 0.0)
     # An unknown age is taken for a day: the most common age at the first observation.
@@ -361,13 +367,13 @@ def pixels(image: bytes) -> np.ndarray | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of sizes that are refused right below
-            with Image.open(io.BytesIO(image)) as picture:
-                width, height = picture.size
+            with Image.open(io.BytesIO(image)) as opened:
+                width, height = opened.size
                 if width < 16 or height < 16 or width * height > MAX_PIXELS:
                     return None
-                picture.draft("RGB", (2 * IMAGE_SIZE[0], 2 * IMAGE_SIZE[1]))
-                picture = ImageOps.exif_transpose(picture).convert("RGB")
-                picture = ImageOps.fit(picture, IMAGE_SIZE, Image.Resampling.BILINEAR)
-                return np.asarray(picture, dtype=np.uint8)
-    except Exception:  # noqa: BLE001 - decoders raise almost anything on broken bytes
+                opened.draft("RGB", (2 * IMAGE_SIZE[0], 2 * IMAGE_SIZE[1]))
+                upright = ImageOps.exif_transpose(opened).convert("RGB")
+                small = ImageOps.fit(upright, IMAGE_SIZE, Image.Resampling.BILINEAR)
+                return np.asarray(small, dtype=np.uint8)
+    except Exception:  # decoders raise almost anything on broken bytes
         return None

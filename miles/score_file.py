@@ -74,7 +74,7 @@ def score_file(
         mask = os.umask(0)
         os.umask(mask)
         unfinished.chmod(0o666 & ~mask)
-        os.replace(unfinished, output_path)
+        unfinished.replace(output_path)
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
@@ -198,7 +198,9 @@ def _read(path: Path) -> tuple[int | None, Iterator[list[dict[str, Any]]]]:
         try:
             table = pq.ParquetFile(path)
         except (pa.ArrowException, OSError) as error:
-            raise UnreadableFile(f"{path.name} is not a readable Parquet file: truncated, or something else.") from error
+            raise UnreadableFile(
+                f"{path.name} is not a readable Parquet file: truncated, or something else."
+            ) from error
         _check_columns(path, table.schema_arrow.names)
         return table.metadata.num_rows, _parquet_rows(path, table)
     with _open_csv(path) as file:
@@ -227,7 +229,7 @@ def _open_csv(path: Path):
 
 def _header(path: Path, file) -> list[str]:
     try:
-        return csv.DictReader(file).fieldnames or []
+        return list(csv.DictReader(file).fieldnames or [])
     except (UnicodeDecodeError, csv.Error) as error:
         raise UnreadableFile(f"{path.name} is not a CSV file in UTF-8.") from error
 

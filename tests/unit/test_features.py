@@ -27,6 +27,7 @@ from miles.features import (
 
 CURVE = GrowthCurve((0.25, 1.0, 4.0), (-0.5, 0.0, 0.4))
 DAY_0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
+NAIVE = datetime(2026, 3, 11, 12)  # noqa: DTZ001 - what the test is about
 
 
 def past(i: int, hours_until_seen: float = 20, views: int = 1000) -> PastVideo:
@@ -94,7 +95,7 @@ def test_the_order_of_the_history_does_not_matter():
 
 def test_below_five_earlier_videos_a_draft_has_no_channel():
     few = encode(draft(history=tuple(past(i) for i in range(MIN_HISTORY - 1))), CURVE, 4.0)
-    assert few.usual is None and few.base == 4.0 and not few.history_titles
+    assert (few.usual, few.base, few.history_titles) == (None, 4.0, ())
     assert np.isnan(few.context[GROUPS["channel"]]).all()
     enough = encode(draft(history=tuple(past(i) for i in range(MIN_HISTORY))), CURVE, 4.0)
     assert enough.usual == pytest.approx(CURVE.log_views_24h(1000, 20 / 24))
@@ -117,7 +118,7 @@ def test_neither_the_hour_of_publication_nor_the_followers_reach_the_model():
 
 
 def test_a_moment_without_a_zone_is_utc():
-    naive = candidate(published_at=datetime(2026, 3, 11, 12), observed_at=datetime(2026, 3, 12, 0))
+    naive = candidate(published_at=NAIVE, observed_at=NAIVE + timedelta(hours=12))
     assert encode(naive, CURVE, 4.0).age_days == pytest.approx(0.5)
 
 
@@ -175,7 +176,8 @@ def picture(size: tuple[int, int], kind: str, color: str = "red") -> bytes:
 @pytest.mark.parametrize("size", [(480, 360), (1280, 720), (90, 160)])  # 4:3, 16:9, upright
 def test_any_picture_becomes_the_same_shape(kind, size):
     shown = pixels(picture(size, kind))
-    assert shown is not None and shown.shape == (72, 128, 3) and shown.dtype == np.uint8
+    assert shown is not None
+    assert (shown.shape, shown.dtype) == ((72, 128, 3), np.uint8)
     assert shown[..., 0].min() > 200  # red stays red
 
 

@@ -29,8 +29,20 @@ HISTORY = [
     for i in range(1, 8)
 ]
 ROWS = [
-    {"video_id": "a", "title": "Episode 9", "category_id": 20, "published_at": NOW, "history_json": json.dumps(HISTORY)},
-    {"video_id": "b", "title": "Seen, twice", "published_at": NOW, "observed_at": NOW + timedelta(hours=9), "views": 900.0},
+    {
+        "video_id": "a",
+        "title": "Episode 9",
+        "category_id": 20,
+        "published_at": NOW,
+        "history_json": json.dumps(HISTORY),
+    },
+    {
+        "video_id": "b",
+        "title": "Seen, twice",
+        "published_at": NOW,
+        "observed_at": NOW + timedelta(hours=9),
+        "views": 900.0,
+    },
     {"video_id": "c", "title": "Only a title"},
 ]
 
@@ -67,7 +79,9 @@ def test_every_row_comes_out_scored_in_either_format(tmp_path, model, source, ta
     reports = []
     n = score_file(write(tmp_path / source, ROWS), tmp_path / target, model, lambda *at: reports.append(at))
     out = read(tmp_path / target)
-    assert n == 3 and list(out["video_id"]) == ["a", "b", "c"] and list(out.columns) == OUTPUT.names
+    assert n == 3
+    assert list(out["video_id"]) == ["a", "b", "c"]
+    assert list(out.columns) == OUTPUT.names
     assert list(out["mode"]) == ["draft", "candidate", "draft"]
     assert out["viral_score"].between(0, 1).all()
     assert out["predicted_multiple"].notna().tolist() == [True, False, False]
@@ -96,12 +110,19 @@ def test_a_long_file_is_worked_on_in_parts(tmp_path, monkeypatch):
 
 
 def test_empty_cells_are_not_known_and_numbers_may_be_written_as_floats(tmp_path):
-    row = {"title": "t", "category_id": 20.0, "views": None, "likes": float("nan"), "default_language": "", "history_json": ""}
+    row = {
+        "title": "t",
+        "category_id": 20.0,
+        "views": None,
+        "likes": float("nan"),
+        "default_language": "",
+        "history_json": "",
+    }
     listener = Listener()
     score_file(write(tmp_path / "in.csv", [row]), tmp_path / "out.csv", listener)
     (video,) = listener.asked
-    assert video.category_id == 20 and video.views is None and video.likes is None
-    assert video.language is None and video.history == ()
+    assert (video.category_id, video.views, video.likes) == (20, None, None)
+    assert (video.language, video.history) == (None, ())
 
 
 def test_the_age_stands_in_for_a_missing_publication(tmp_path):
