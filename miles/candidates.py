@@ -7,6 +7,7 @@ dict) become dataclasses here and nowhere else. Missing is None, never 0 or "".
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import isnan
 from typing import Any, Literal
 
 Tier = Literal["flat", "full"]
@@ -110,6 +111,8 @@ def youtube_category(value: object) -> str | None:
         return None
     try:
         number = int(float(str(value)))
+    except OverflowError:
+        return None
     except ValueError:
         return str(value).strip() or None
     return YOUTUBE_CATEGORIES.get(number)
@@ -141,13 +144,13 @@ def from_info(info: Mapping[str, Any], observed_at: datetime, tier: Tier, source
             # a flat listing cuts the description off, so it must not replace a whole one
             description=text(info.get("description"), MAX_DESCRIPTION) if exact_date else None,
             channel=_channel(info, site),
-            category=youtube_category(next(iter(info.get("categories") or ()), None)),
-            duration=number(info.get("duration"), "duration"),
+            category=youtube_category(next(iter(_list(info.get("categories"))), None)),
+            duration=seconds(info.get("duration")),
             language=language(info.get("language")),
             media_type=_media_type(info, url),
             published_at=published if exact_date else None,
             published_about=None if exact_date else published,
-            tags=tuple(str(tag) for tag in info.get("tags") or ()) or None,
+            tags=tuple(tag for part in _list(info.get("tags")) if (tag := text(part))) or None,
             thumbnail_url=_thumbnail_url(info),
         ),
         Snapshot(
@@ -175,24 +178,28 @@ def count(value: object, name: str) -> int | None:
     amount = number(value, name)
     if amount is None:
         return None
-    if amount > MAX_COUNT:
-        raise RejectedRow(f"{name} is too large: {value}")
-    return int(value) if isinstance(value, int) else int(amount)
+    return value if isinstance(value, int) else int(amount)
 
 
 def number(value: object, name: str) -> float | None:
-    """A finite number >= 0, or None where it is missing. Raises RejectedRow."""
+    """A number from 0 to MAX_COUNT, or None where it is missing. Raises RejectedRow."""
     if value is None or value == "":
         return None
     try:
         amount = float(str(value).replace(",", ""))
     except ValueError:
         raise RejectedRow(f"{name} is not a number: {value!r}") from None
-    if amount != amount:
+    if isnan(amount):
         return None
-    if amount < 0 or amount == float("inf"):
+    if not 0 <= amount <= MAX_COUNT:
         raise RejectedRow(f"{name} is out of range: {value}")
     return amount
+
+
+def seconds(value: object) -> float | None:
+    """A duration to the millisecond, or None where it is missing. Raises RejectedRow."""
+    amount = number(value, "duration")
+    return None if amount is None else round(amount, 3)
 
 
 def language(value: object) -> str | None:
@@ -204,6 +211,10 @@ def language(value: object) -> str | None:
 def believable(moment: datetime, now: datetime) -> bool:
     """Whether a moment can be when a video was published or seen (a day of slack for clocks)."""
     return EARLIEST <= moment <= now + CLOCK_SLACK
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _moment(timestamp: object, upload_date: object) -> datetime | None:
@@ -224,7 +235,7 @@ def platform(extractor: str) -> str:
     for known in ("youtube", "tiktok", "instagram", "facebook", "vimeo", "twitter", "reddit"):
         if key.startswith(known):
             return known
-    return key.split(":")[0]
+    return key.split(":")[0] or "generic"
 
 
 def _channel(info: Mapping[str, Any], site: str) -> Channel | None:
@@ -244,7 +255,7 @@ def _media_type(info: Mapping[str, Any], url: str | None) -> MediaType | None:
     kind = info.get("media_type")
     if kind == "short" or (url and "/shorts/" in url):
         return "short"
-    if kind == "livestream" or info.get("live_status") in {"is_live", "was_live", "is_upcoming", "post_live"}:
+    if kind == "livestream" or info.get("live_status") in ("is_live", "was_live", "is_upcoming", "post_live"):
         return "live"
     if kind == "video" or info.get("duration"):
         return "video"
@@ -254,8 +265,8 @@ def _media_type(info: Mapping[str, Any], url: str | None) -> MediaType | None:
 def _thumbnail_url(info: Mapping[str, Any]) -> str | None:
     if address := text(info.get("thumbnail")):
         return address
-    listed = [t for t in info.get("thumbnails") or () if t.get("url")]
+    listed = [t for t in _list(info.get("thumbnails")) if isinstance(t, Mapping) and t.get("url")]
     if not listed:
         return None
-    best = max(listed, key=lambda t: (t.get("preference") or 0, t.get("width") or 0))
+    best = max(listed, key=lambda t: tuple(n if isinstance(n := t.get(k), int) else 0 for k in ("preference", "width")))
     return text(best["url"])

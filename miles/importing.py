@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -176,7 +177,7 @@ def import_files(
         updated=len(changes.updated),
         unchanged=changes.unchanged,
         rejected=rejected,
-        rows=rows,
+        rows=rows + errors.unread,
         rejected_rows=errors.total,
         snapshots=changes.snapshots,
         errors=tuple(errors.first),
@@ -193,6 +194,7 @@ class _Errors:
         self.total = 0
         self._videos: set[str] = set()
         self._nameless = 0  # rows that do not even name their video
+        self.unread = 0  # rows that are not even rows, and so in no batch
 
     def add(self, file: str, line: int, reason: str, video: str | None = None) -> None:
         self.total += 1
@@ -202,6 +204,10 @@ class _Errors:
             self._nameless += 1
         if len(self.first) < MAX_ERRORS:
             self.first.append(RowError(file, line, reason))
+
+    def add_unread(self, file: str, line: int, reason: str) -> None:
+        self.unread += 1
+        self.add(file, line, reason)
 
     def videos_left_out(self, connection: Connection) -> int:
         """How many videos have rejected rows and nothing else; nameless rows count as a video each."""
@@ -343,14 +349,14 @@ class _CsvFile(_File):
             except csv.Error as error:
                 if lines.ended:
                     raise self._damaged(f"it ends inside the quotes of line {line}.") from error
-                errors.add(self.path.name, line, f"not a row of a CSV file: {error}")
+                errors.add_unread(self.path.name, line, f"not a row of a CSV file: {error}")
                 continue
             if not any(record):
                 continue
             if len(record) != width:
                 if len(record) < width and not lines.last.endswith(("\n", "\r")):
                     raise self._damaged(f"it ends in the middle of line {line}.")
-                errors.add(self.path.name, line, f"{len(record)} columns where the header has {width}")
+                errors.add_unread(self.path.name, line, f"{len(record)} columns where the header has {width}")
                 continue
             yield line, record
 
@@ -382,7 +388,7 @@ class _JsonFile(_File):
         self.columns = dict(self.mapping)
         empty = True
         try:
-            items = self._lines(errors) if self._has_lines() else self._document()
+            items = self._lines(errors) if self._has_lines() else self._document(errors)
             for batch in _batches(items, TEXT_BATCH):
                 empty = False
                 self._stage_items(connection, [(line, item) for line, item, _ in batch], errors)
@@ -414,14 +420,13 @@ class _JsonFile(_File):
                 except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
                     if not line.endswith(b"\n"):
                         raise self._damaged(f"it ends in the middle of line {number}.") from error
-                    errors.add(self.path.name, number, f"not JSON: {error}")
+                    errors.add_unread(self.path.name, number, f"not JSON: {error}")
                     continue
                 for video in self._videos(item, number, errors):
                     yield number, video, position
 
-    def _document(self) -> Iterator[tuple[int, Mapping[str, Any], int]]:
+    def _document(self, errors: _Errors) -> Iterator[tuple[int, Mapping[str, Any], int]]:
         document = json.loads(self.path.read_text(encoding="utf-8-sig"))
-        errors = _Errors()
         number = 0
         for item in document if isinstance(document, list) else [document]:
             for video in self._videos(item, number + 1, errors):
@@ -431,12 +436,12 @@ class _JsonFile(_File):
     def _videos(self, item: object, line: int, errors: _Errors) -> Iterator[Mapping[str, Any]]:
         """The videos in one JSON value: itself, the entries of a playlist, the items of an API's answer."""
         if not isinstance(item, Mapping):
-            errors.add(self.path.name, line, f"not a video but {type(item).__name__}")
+            errors.add_unread(self.path.name, line, f"not a video but {type(item).__name__}")
             return
         inner = item.get("entries", item.get("items"))
         if item.get("_type") in ("playlist", "multi_video") or isinstance(inner, list):
             if not inner:
-                errors.add(self.path.name, line, f"a list without videos: {item.get('title') or item.get('id')}")
+                errors.add_unread(self.path.name, line, f"a list without videos: {item.get('title') or item.get('id')}")
                 return
             for entry in inner:
                 if entry is not None:  # yt-dlp's place for a video that could not be read
@@ -536,10 +541,14 @@ def _flat(item: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, Mapping):
             row |= _flat(value, f"{prefix}{name}.")
         elif isinstance(value, list):
-            row[f"{prefix}{name}"] = store.TAG_SEPARATOR.join(str(part) for part in value)
+            row[f"{prefix}{name}"] = store.TAG_SEPARATOR.join(_text(part) for part in value)
         elif value is not None:
-            row[f"{prefix}{name}"] = str(value)
+            row[f"{prefix}{name}"] = _text(value)
     return row
+
+
+def _text(value: object) -> str:
+    return str(value).encode("utf-8", "replace").decode()  # JSON can hold half a character
 
 
 # ------------------------------------------------------------------------------------ single values
@@ -556,7 +565,7 @@ def parse_moment(value: str) -> datetime:
             return datetime(2000 + year, month, day, tzinfo=UTC)
         if re.fullmatch(r"-?\d+(\.\d*)?([eE][+-]?\d+)?", cleaned):
             seconds = float(cleaned)
-            while abs(seconds) > 1e11:  # seconds reach 1e11 in the year 5138
+            while 1e11 < abs(seconds) < inf:  # seconds reach 1e11 in the year 5138
                 seconds /= 1000
             return datetime.fromtimestamp(seconds, UTC)
         moment = datetime.fromisoformat(cleaned.removesuffix(" UTC"))
@@ -568,20 +577,33 @@ def parse_moment(value: str) -> datetime:
 def parse_duration(value: str) -> float:
     """Seconds from "63", "1:03", "00:01:03" or ISO 8601's "PT1M3S". Raises RejectedRow."""
     cleaned = value.strip()
-    if match := re.fullmatch(
-        r"P(?:(?P<w>\d+)W)?(?:(?P<d>\d+)D)?(?:T(?:(?P<h>\d+)H)?(?:(?P<m>\d+)M)?(?:(?P<s>\d+(?:\.\d+)?)S)?)?", cleaned
+    if len(cleaned) > 1 and (
+        match := re.fullmatch(
+            r"P(?:(?P<w>\d+)W)?(?:(?P<d>\d+)D)?(?:T(?:(?P<h>\d+)H)?(?:(?P<m>\d+)M)?(?:(?P<s>\d+(?:\.\d+)?)S)?)?",
+            cleaned,
+        )
     ):
         part = {unit: float(amount or 0) for unit, amount in match.groupdict().items()}
-        return (((part["w"] * 7 + part["d"]) * 24 + part["h"]) * 60 + part["m"]) * 60 + part["s"]
-    if re.fullmatch(r"\d+(:[0-5]?\d){1,2}(\.\d+)?", cleaned):
+        cleaned = str((((part["w"] * 7 + part["d"]) * 24 + part["h"]) * 60 + part["m"]) * 60 + part["s"])
+    elif re.fullmatch(r"\d+(:[0-5]?\d){1,2}(\.\d+)?", cleaned):
         seconds = 0.0
         for piece in cleaned.split(":"):
             seconds = seconds * 60 + float(piece)
-        return seconds
-    amount = candidates.number(cleaned, "duration")
+        cleaned = str(seconds)
+    amount = candidates.seconds(cleaned)
     if amount is None:
         raise RejectedRow(f"duration is not a number: {value[:60]!r}")
     return amount
+
+
+def _list(value: str) -> Iterable[object]:
+    """A list as JSON or Python writes it, else what stands between its commas."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return list(read(value))
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+    return value[1:-1].split(",")
 
 
 def parse_tags(value: str) -> str | None:
@@ -593,10 +615,7 @@ def parse_tags(value: str) -> str | None:
     elif cleaned == "[none]":
         return None  # so do Kaggle's files say that there are none
     elif cleaned.startswith("[") and cleaned.endswith("]"):
-        try:
-            parts = ast.literal_eval(cleaned)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            parts = cleaned[1:-1].split(",")
+        parts = _list(cleaned)
     elif "|" in cleaned:
         parts = (part.strip('"') for part in cleaned.split("|"))
     else:
@@ -668,7 +687,7 @@ class _Rows:
         else:
             column = column.cast(pa.float64())
             column = _where(pc.is_finite(column), column) if pc.any(pc.is_nan(column)).as_py() else column
-            bad = pc.or_(pc.less(column, 0), pc.greater(column, candidates.MAX_COUNT))
+            bad = pc.or_(pc.less(column, 0.0), pc.greater(column, float(candidates.MAX_COUNT)))
         if not pc.any(bad).as_py():
             return column
         bad = self.reject(bad, pc.binary_join_element_wise(f"{name} is out of range: ", column.cast(pa.string()), ""))
@@ -782,7 +801,7 @@ def _typed(rows: _Rows, modified: datetime, now: datetime) -> pa.Table:
     published_at = rows.moments("published_at", now)
     observed_at = pc.fill_null(rows.moments("observed_at", now), pa.scalar(modified, pa.timestamp("us", "UTC")))
     duration = (
-        rows.numbers("duration").cast(pa.float64())
+        pc.round(rows.numbers("duration").cast(pa.float64()), 3)
         if "duration" not in rows.raw or _is_number(_decoded(rows.raw["duration"]).type)
         else rows.parsed("duration", parse_duration, pa.float64(), rows.given("duration"))
     )
