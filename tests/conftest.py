@@ -8,8 +8,9 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import sql
+from sqlalchemy import text
 
-from miles import db, settings
+from miles import db, rollups, sample, settings
 
 NUMBERS = itertools.count()
 
@@ -56,6 +57,46 @@ def empty_database(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str
 def database(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A migrated database without data, and Miles (this process and its children) pointed at it."""
     yield from _database(server, "template", monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def sample_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that holds the pictures of the sample."""
+    return tmp_path_factory.mktemp("sample")
+
+
+@pytest.fixture(scope="session")
+def sample_template(server: str, sample_home: Path) -> str:
+    """Name of a database that holds the sample, with made-up scores; made once, cloned where it is needed."""
+    name = "template_sample"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATABASE_URL", server.replace("/postgres?", f"/{name}?"))
+        patch.setenv("MILES_HOME", str(sample_home))
+        settings.load.cache_clear()
+        sample.load()
+        with db.transaction("worker") as connection:
+            connection.execute(
+                text(
+                    "UPDATE candidates SET viral_score = (hashtext(candidate_id) & 1023) / 1200.0, base_rate = 0.1,"
+                    " predicted_velocity = coalesce(velocity, 50) * 1.5, velocity_low = 10, velocity_high = 1e7,"
+                    " predicted_multiple = 1.2, model_version = 'test', scored_at = now(), scored_change = changed_at"
+                )
+            )
+            rollups.refresh(connection)
+        db.close()
+    settings.load.cache_clear()
+    return name
+
+
+@pytest.fixture
+def sample_database(
+    server: str, sample_template: str, sample_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """A database that holds the sample, and Miles pointed at it and its pictures."""
+    monkeypatch.setenv("MILES_HOME", str(sample_home))
+    yield from _database(server, sample_template, monkeypatch)
 
 
 def _database(server: str, template: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:

@@ -1,0 +1,133 @@
+"""Every page as a reader sees it: on a desk and on a phone, by day and by night. Screenshots are kept."""
+
+import csv
+import io
+import re
+from pathlib import Path
+
+import psycopg
+import pytest
+from playwright.sync_api import Browser, expect
+from reading import keep, open_page, reader, serving, settle
+
+PAGES = ["", "trending", "scores", "title_patterns", "score_lab", "recommendations", "operations"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("name", PAGES, ids=[name or "home" for name in PAGES])
+def test_a_page_draws_whole(chromium: Browser, dashboard: str, log: Path, name: str, width: int, scheme: str) -> None:
+    with reader(chromium, width, scheme) as context:
+        page = open_page(context, f"{dashboard}/{name}")
+        keep(page, f"{name or 'home'}-{width}-{scheme}")
+        expect(page.locator("[data-testid=stException]")).to_have_count(0)
+        wider = page.evaluate(
+            "[...document.querySelectorAll('[data-testid=stMain]')].map(part => part.scrollWidth - part.clientWidth)"
+        )
+        assert max(wider) <= 0, f"scrolls sideways by {max(wider)} px"
+        ground = page.evaluate("getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor")
+        assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(16, 24, 28)"}[scheme]
+    assert "Traceback" not in log.read_text()
+
+
+def test_a_page_opened_first_on_a_fresh_server_has_its_frame(
+    chromium: Browser, server: str, tmp_path: Path, sample_template: str, sample_home: Path
+) -> None:
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE fresh TEMPLATE {sample_template}")  # type: ignore[arg-type]
+    address = server.replace("/postgres?", "/fresh?")
+    with serving(address, sample_home, tmp_path / "log") as dashboard, reader(chromium) as context:
+        page = open_page(context, f"{dashboard}/trending")
+        expect(page.get_by_role("heading", name="Trending")).to_be_visible()
+        expect(page.get_by_test_id("stSidebarNav")).to_contain_text("Operate")
+        expect(page.get_by_test_id("stSidebar")).to_contain_text("Newest snapshot")
+
+
+def test_without_data_home_shows_three_ways_in(
+    chromium: Browser, server: str, tmp_path: Path, sample_template: str
+) -> None:
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE nothing TEMPLATE template")
+    with serving(server.replace("/postgres?", "/nothing?"), tmp_path, tmp_path / "log") as dashboard:
+        for width in (1440, 390):
+            with reader(chromium, width) as context:
+                page = open_page(context, dashboard)
+                for way in ("Collect a topic", "Import a file", "Load sample data"):
+                    expect(page.get_by_role("heading", name=way)).to_be_visible()
+                keep(page, f"home-empty-{width}-light")
+
+
+def test_an_unreachable_database_is_one_sentence(chromium: Browser, tmp_path: Path) -> None:
+    nowhere = "postgresql://somebody:secret@127.0.0.1:9/nothing"
+    with serving(nowhere, tmp_path, tmp_path / "log") as dashboard, reader(chromium) as context:
+        page = open_page(context, dashboard)
+        expect(page.get_by_test_id("stAlert")).to_contain_text("The database at 127.0.0.1:9/nothing can't be reached")
+        assert "secret" not in page.content()
+        keep(page, "home-unreachable-1440-light")
+
+
+def test_a_filtered_view_is_shared_by_its_address(chromium: Browser, dashboard: str) -> None:
+    with reader(chromium) as context:
+        page = open_page(context, f"{dashboard}/trending")
+        page.get_by_placeholder("Words of the title").fill("the")
+        page.keyboard.press("Enter")
+        expect(page).to_have_url(re.compile("q=the"))
+        page.get_by_text("Table", exact=True).click()
+        expect(page).to_have_url(re.compile("view=Table"))
+        settle(page)
+        found = page.get_by_text(re.compile(r"videos · newest snapshot")).inner_text().split(" ·")[0]
+        again = open_page(context, page.url)
+        expect(again.get_by_text(re.compile(r"videos · newest snapshot"))).to_contain_text(found)
+        expect(again.get_by_test_id("stDataFrame")).to_be_visible()
+        keep(again, "trending-table-1440-light")
+
+
+def test_details_open_on_a_click_and_leave_the_address_when_closed(chromium: Browser, dashboard: str) -> None:
+    for width in (1440, 390):
+        with reader(chromium, width) as context:
+            page = open_page(context, f"{dashboard}/trending?sort=Views")
+            page.get_by_role("button", name="Details").first.click()
+            dialog = page.get_by_role("dialog")
+            expect(dialog).to_contain_text("snapshots")
+            expect(dialog).to_contain_text("Base rate")
+            expect(page).to_have_url(re.compile("video=sample"))
+            settle(page)
+            page.screenshot(path=f"screenshots/details-{width}-light.png")
+            dialog.get_by_label("Close").click()
+            expect(dialog).to_have_count(0)
+            expect(page).not_to_have_url(re.compile("video="))
+
+
+def test_the_whole_filtered_set_is_downloaded(chromium: Browser, dashboard: str) -> None:
+    with reader(chromium) as context:
+        page = open_page(context, f"{dashboard}/trending?category=Comedy")
+        said = page.get_by_text(re.compile(r"videos · newest snapshot")).inner_text()
+        page.get_by_role("button", name="Export").click()
+        with page.expect_download() as download:
+            page.get_by_role("button", name="CSV").click()
+        rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text(encoding="utf-8"))))
+        assert f"{len(rows):,} videos" in said
+        assert {row["category"] for row in rows} == {"Comedy"}
+
+
+def test_filters_stand_behind_one_button_on_a_phone(chromium: Browser, dashboard: str) -> None:
+    with reader(chromium, 390) as context:
+        page = open_page(context, f"{dashboard}/trending")
+        expect(page.get_by_text("Category", exact=True)).to_be_hidden()
+        page.get_by_role("button", name="Filters").click()
+        expect(page.get_by_text("Category", exact=True)).to_be_visible()
+        page.screenshot(path="screenshots/filters-390-light.png")
+
+
+def test_words_of_a_pattern_lead_to_the_videos_with_them(chromium: Browser, dashboard: str) -> None:
+    with reader(chromium) as context:
+        page = open_page(context, f"{dashboard}/title_patterns?kind=Words")
+        table = page.get_by_test_id("stDataFrame")
+        if table.count() == 0:
+            pytest.skip("the sample has no n-gram in enough videos")
+        table.click(position={"x": 20, "y": 55})
+        page.get_by_role("link", name="All videos with these words").click()
+        expect(page.get_by_role("heading", name="Trending")).to_be_visible()
+        expect(page).to_have_url(re.compile("q=%22"))
+        settle(page)
+        expect(page.get_by_text("No video passes these filters")).to_have_count(0)
