@@ -837,14 +837,12 @@ def rank(
     )
     scored = sorted(zip(ideas, scores, strict=True), key=lambda pair: -pair[1].viral_score)
     chosen: list[tuple[Idea, Scores]] = []
-    for limit in (0.6, 1.0):  # alike ones only where the different ones do not suffice
-        for pair in scored:
-            if (
-                len(chosen) < n
-                and pair not in chosen
-                and all(similarity(pair[0].title, o.title) < limit for o, _ in chosen)
-            ):
-                chosen.append(pair)
+    for limit in (0.6, 1.0):  # alike ones, and those with the same backing, only where others do not suffice
+        for idea, score in scored:
+            near = any(similarity(idea.title, other.title) >= limit for other, _ in chosen)
+            backed = limit < 1 and idea.evidence and any(idea.evidence == other.evidence for other, _ in chosen)
+            if len(chosen) < n and not near and not backed:
+                chosen.append((idea, score))
     chosen.sort(key=lambda pair: -pair[1].viral_score)
     return tuple(
         Concept(
@@ -1130,7 +1128,10 @@ def _title_case(title: str) -> str:
         "vs",
     }
     words = title.split(" ")
-    return " ".join(word if word in small and place else _upper_first(word) for place, word in enumerate(words))
+    return " ".join(
+        word if word in small and place else re.sub(r"[^\W\d_]", lambda first: first[0].upper(), word, count=1)
+        for place, word in enumerate(words)
+    )
 
 
 def _upper_first(value: str) -> str:

@@ -3,13 +3,16 @@
 import streamlit as st
 
 from miles import collecting, db, jobs, operations, settings
-from ui import operate, page
+from ui import operate, page, words
 
 user = settings.load().user
-page.header("Operations", "Collect, follow the jobs, keep it fresh.")
-
 with db.transaction("viewer") as connection:
     alive = operations.workers(connection)
+page.header(
+    "Operations",
+    f"{words.plural(alive, 'worker')} running · the watchlist is collected next at"
+    f" {operations.next_refresh(page.now()):%H:%M} UTC · a job that fails stays here with its reason",
+)
 if not alive:
     st.warning(
         "Jobs wait until one runs. Start it with `python -m miles worker`, or start all of Miles with `python -m miles up`.",

@@ -136,7 +136,7 @@ if verdicts:
                 help="Views in the first 24 hours, divided by what the channel's videos usually have by then.",
             )
             create.number(
-                "Views in the first day",
+                "First-day views",
                 words.count(best.views),
                 f"8 of 10 lie in {words.interval(best.views_low, best.views_high, '')}",
                 help="The model's middle guess and its 80% interval."

@@ -63,8 +63,8 @@ def compared(verdicts: Sequence[Verdict]) -> None:
     st.dataframe(
         {
             "Rank": list(range(1, len(verdicts) + 1)),
-            "Title": [one.title for one in verdicts],
             "Score": [one.viral_score * 100 for one in verdicts],
+            "Title": [one.title for one in verdicts],
             "Base": [
                 words.against_base(one.viral_score, one.base_rate).removesuffix(" the base rate") for one in verdicts
             ],
@@ -168,7 +168,7 @@ def _backing(candidate_ids: Sequence[str], place: int) -> None:
             st.image(cards.picture(row), width=88, alt="Its thumbnail" if row.thumbnail else "No thumbnail stored")
             with st.container(gap=None, width="stretch"):
                 st.button(
-                    words.plain(words.shorten(row.title, 70)),
+                    words.plain(words.shorten(row.title, 52)),
                     key=f"backing-{place}-{row.candidate_id}",
                     type="tertiary",
                     help=words.plain(row.title),
