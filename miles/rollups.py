@@ -44,6 +44,7 @@ VELOCITY_EDGES = tuple(round(0.2 * number, 1) for number in range(41))  # log10 
 MAX_FILTER_VALUES = 200  # languages and categories that a filter offers
 # What sorting a million snapshots takes, for this transaction only.
 WORK_MEMORY = "160MB"
+FEW = 10_000  # videos; so many are looked up in less time than a million snapshots are read
 
 DURATION_BANDS = (
     (15, "up to 15 s"), (30, "15–30 s"), (60, "30–60 s"), (180, "1–3 min"), (600, "3–10 min"), (3600, "10–60 min"),
@@ -86,9 +87,10 @@ def measure(connection: Connection) -> int:
     run(connection, f"SELECT pg_advisory_xact_lock({LOCK})")
     run(connection, f"SET LOCAL work_mem = '{WORK_MEMORY}'")
     run(connection, _MEASURING)
-    row = run(connection, "SELECT count(*) FILTER (WHERE changed) FROM measuring").fetchone()
-    changed = row[0] if row else 0
+    row = run(connection, "SELECT count(*) FILTER (WHERE changed), count(*) FROM measuring").fetchone()
+    changed, concerned = row or (0, 0)
     if changed:
+        run(connection, _LOOKS.format(fence="OFFSET 0" if concerned <= FEW else ""))
         run(connection, _GROWN)
         run(connection, _STANDING_OUT)
         run(connection, _WRITE_MEASURED)
@@ -98,7 +100,7 @@ def measure(connection: Connection) -> int:
             "UPDATE rollups SET data = jsonb_set(data, '{changed}', to_jsonb((data->>'changed')::bigint"
             f" + {int(changed)})) WHERE name = 'title_patterns'",
         )
-    run(connection, "DROP TABLE IF EXISTS measuring, grown, standing_out, differing")
+    run(connection, "DROP TABLE IF EXISTS measuring, looks, grown, standing_out, differing")
     return changed
 
 
@@ -125,21 +127,32 @@ def write(connection: Connection, name: str, data: dict) -> None:
 
 # The candidates that changed, and the other videos of their channels.
 _MEASURING = """
-DROP TABLE IF EXISTS measuring, grown, standing_out, differing;
+DROP TABLE IF EXISTS measuring, looks, grown, standing_out, differing;
 CREATE TEMP TABLE measuring ON COMMIT DROP AS
 WITH pending AS MATERIALIZED (
-    SELECT candidate_id, channel_key FROM candidates WHERE measured_change IS DISTINCT FROM changed_at
-), concerned AS (
-    SELECT candidate_id FROM pending
-    UNION
-    SELECT candidates.candidate_id
-    FROM (SELECT DISTINCT channel_key FROM pending) AS channels JOIN candidates USING (channel_key)
+    SELECT candidate_id, channel_key, platform, coalesce(media_type, '') AS media_type,
+        coalesce(published_at, published_about) AS published, changed_at, true AS changed
+    FROM candidates WHERE measured_change IS DISTINCT FROM changed_at
 )
-SELECT candidate_id, channel_key, platform, coalesce(media_type, '') AS media_type,
-    coalesce(published_at, published_about) AS published,
-    changed_at, measured_change IS DISTINCT FROM changed_at AS changed
-FROM concerned JOIN candidates USING (candidate_id);
+SELECT * FROM pending
+UNION ALL
+SELECT candidate_id, channel_key, platform, coalesce(media_type, ''), coalesce(published_at, published_about),
+    changed_at, false
+FROM (SELECT DISTINCT channel_key FROM pending) AS channels JOIN candidates USING (channel_key)
+WHERE measured_change IS NOT DISTINCT FROM changed_at;
 ANALYZE measuring;
+"""
+
+# Their snapshots. Postgres overrates what a video has of them and would read all that there are; the fence
+# (OFFSET 0) makes it look up each video, which is what few videos want.
+_LOOKS = """
+CREATE TEMP TABLE looks ON COMMIT DROP AS
+SELECT measuring.*, observed_at, views, country, exact
+FROM measuring CROSS JOIN LATERAL (
+    SELECT observed_at, views, country, exact FROM snapshots
+    WHERE snapshots.candidate_id = measuring.candidate_id {fence}
+) AS seen;
+ANALYZE looks (candidate_id, channel_key);
 """
 
 _ERA = f"""(platform = 'youtube' AND media_type = 'short' AND observed_at < '{metrics.SHORTS_ERA.isoformat()}')"""
@@ -152,7 +165,7 @@ WITH shots AS (
         first_value(observed_at) OVER newest_first AS newest_at,
         first_value(views) OVER newest_first AS newest_views,
         first_value({_ERA}) OVER newest_first AS newest_old_era
-    FROM measuring JOIN snapshots USING (candidate_id)
+    FROM looks
     WHERE changed AND exact AND views IS NOT NULL
     WINDOW newest_first AS (PARTITION BY candidate_id ORDER BY observed_at DESC)
 ), pairs AS (
@@ -162,7 +175,7 @@ WITH shots AS (
     ORDER BY candidate_id, observed_at DESC
 ), charts AS (
     SELECT candidate_id, nullif(count(DISTINCT country), 0) AS country_count
-    FROM measuring JOIN snapshots USING (candidate_id) WHERE changed GROUP BY candidate_id
+    FROM looks WHERE changed GROUP BY candidate_id
 )
 SELECT candidate_id, country_count,
     CASE WHEN comparable THEN gained / days END AS velocity, CASE WHEN comparable THEN days END AS velocity_days
@@ -178,8 +191,7 @@ WITH aged AS (
     SELECT candidate_id, channel_key, media_type, views, observed_at, {_ERA} AS old_era,
         width_bucket(extract(epoch FROM observed_at - published)::float8 / {metrics.DAY},
             ARRAY{list(metrics.AGE_BANDS)}::float8[]) AS band
-    FROM measuring JOIN snapshots USING (candidate_id)
-    WHERE views IS NOT NULL AND channel_key IS NOT NULL
+    FROM looks WHERE views IS NOT NULL AND channel_key IS NOT NULL
 ), seen AS (
     SELECT DISTINCT ON (candidate_id, band, old_era) *
     FROM aged WHERE band > 0 ORDER BY candidate_id, band, old_era, observed_at DESC
@@ -205,6 +217,8 @@ FROM measuring LEFT JOIN newest USING (candidate_id)
 
 # Rows are locked in the order of their keys, as every writer of candidates does, so that none waits in a ring.
 _WRITE_MEASURED = """
+ANALYZE grown;
+ANALYZE standing_out;
 CREATE TEMP TABLE differing ON COMMIT DROP AS
 SELECT candidate_id, measuring.changed, measuring.changed_at, grown.velocity, grown.velocity_days, grown.country_count,
     standing_out.outlier_multiple, standing_out.outlier_n
