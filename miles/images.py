@@ -77,11 +77,15 @@ def _download(url: str) -> bytes:
         if chosen.proxy:
             session.proxies = {"http": chosen.proxy, "https": chosen.proxy}
             session.trust_env = False  # the machine's own proxy variables must not win over ours
-        if chosen.ssl_cert_file:
-            session.verify = str(chosen.ssl_cert_file)
         # identity: a compressed answer would be a second way to make a bomb
         with session.get(
-            url, stream=True, timeout=READ_TIMEOUT, headers={"Accept-Encoding": "identity", "Accept": "image/*"}
+            url,
+            stream=True,
+            timeout=READ_TIMEOUT,
+            verify=str(chosen.ssl_cert_file)
+            if chosen.ssl_cert_file
+            else True,  # said of a session, the environment wins
+            headers={"Accept-Encoding": "identity", "Accept": "image/*"},
         ) as answer:
             if answer.status_code != 200:
                 raise SourceError(

@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import json
 import logging
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -179,8 +180,15 @@ class Source:
             count += 1
             if entry.get("_type", "video") == "video":  # some sites list whole videos
                 extra = {key: info.get(key) for key in ("extractor", "extractor_key", "webpage_url", "original_url")}
-                full = self._full({**extra, "playlist_index": position, **entry})
-                yield Found(str(entry.get("webpage_url") or address), full.candidate.key, None, full=full)
+                url = str(entry.get("webpage_url") or address)
+                try:
+                    full = self._full({**extra, "playlist_index": position, **entry})
+                except SourceError as error:
+                    if error.kind == "rate_limited":
+                        raise
+                    yield Found(f"{url}#{position}", None, None)  # one bad entry is not the end of the list
+                else:
+                    yield Found(url, full.candidate.key, None, full=full)
             elif entry.get("ie_key") == "YoutubeTab":
                 if nesting < NESTING:
                     yield from self._listing(str(entry["url"]), nesting + 1)
@@ -268,6 +276,9 @@ class _Downloader(yt_dlp.YoutubeDL):
         self.warnings: list[str] = []
         self._errors: list[HTTPError] = []
         chosen = settings.load()
+        if chosen.ssl_cert_file:
+            # curl_cffi, which yt-dlp takes for sites that want a browser's handshake, lets these win over SSL_CERT_FILE
+            os.environ.update(dict.fromkeys(("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"), str(chosen.ssl_cert_file)))
         super().__init__(
             {
                 "logger": _Log(self.warnings),

@@ -235,6 +235,23 @@ def test_a_page_with_one_video_is_read_once(site: Site) -> None:
     assert site.requests.count("/watch/one") == 1
 
 
+def test_a_video_without_a_title_does_not_end_a_list(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    listing = {
+        "_type": "playlist", "extractor": "site", "extractor_key": "Site", "webpage_url": f"{site.address}/list",
+        "entries": [{"id": "a", "title": "A", "view_count": 1}, {"id": "b"}, {"id": "c", "title": "C", "view_count": 3}],
+    }  # fmt: skip
+    site.pages["/list"] = Answer(b"<html><title>A list</title></html>")
+    resolve = scrape.Source._resolve
+
+    def answer(self: scrape.Source, url: str, extractor: str | None = None) -> dict:
+        return listing if url == f"{site.address}/list" else resolve(self, url, extractor)
+
+    monkeypatch.setattr(scrape.Source, "_resolve", answer)
+    report = collect(f"{site.address}/list")
+    assert (report.state, report.found, report.new, report.failed) == ("done", 3, 2, 1)
+    assert rows("SELECT candidate_id, views FROM candidates ORDER BY 1") == [("site:a", 1), ("site:c", 3)]
+
+
 def test_two_sites_can_name_their_videos_alike(site: Site) -> None:
     site.video("one", views=1)
     site.pages["/other/one"] = site.pages["/watch/one"]

@@ -41,6 +41,8 @@ def replay(proxy: Replay, monkeypatch: pytest.MonkeyPatch) -> Iterator[Replay]:
     """The proxy without faults, and Miles told to use it and to trust it."""
     monkeypatch.setenv("MILES_PROXY", proxy.address)
     monkeypatch.setenv("SSL_CERT_FILE", proxy.certificate)
+    for other in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):  # SSL_CERT_FILE wins over what else names authorities
+        monkeypatch.setenv(other, "/nowhere/ca.pem")
     monkeypatch.setenv("MILES_REQUEST_DELAY", "0")
     settings.load.cache_clear()
     proxy.reset()

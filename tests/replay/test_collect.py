@@ -105,6 +105,13 @@ def test_an_address_of_one_video(replay: Replay) -> None:
     assert rows("SELECT views FROM candidates") == [(entry["view_count"],)]
 
 
+def test_a_tiktok_page(replay: Replay) -> None:
+    # read with curl_cffi, which has its own ways with proxies and certificates
+    report = collecting.collect("https://www.tiktok.com/@illojuan/video/7571863205253778710", kind="url")
+    assert (report.state, report.candidate_ids) == ("done", ("tiktok:7571863205253778710",))
+    assert rows("SELECT views, likes, comments, tier FROM candidates") == [(192_100, 25_500, 146, "full")]
+
+
 def test_too_many_requests_on_the_second_page_keeps_the_first(replay: Replay) -> None:
     replay.faults({"match": {"endpoint": "search"}, "after": 1, "action": "status", "status": 429})
     report = collecting.collect("cirque du soleil", item_limit=40)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 
 import pytest
 from yt_dlp.networking import Response
@@ -158,12 +159,15 @@ def test_only_a_channels_own_tab_lends_its_channel_to_its_entries() -> None:
 def test_settings_reach_yt_dlp(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no-certifi" not in scrape._Downloader(5).params["compat_opts"]
     monkeypatch.setenv("MILES_PROXY", "http://127.0.0.1:1")
+    for other in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.setenv(other, "/nowhere/ca.pem")
     monkeypatch.setenv("SSL_CERT_FILE", "/etc/ca.pem")
     settings.load.cache_clear()
     params = scrape._Downloader(5).params
     assert (params["proxy"], params["sleep_interval_requests"]) == ("http://127.0.0.1:1", 0.5)
     assert "no-certifi" in params["compat_opts"]
     assert params["skip_download"] is True
+    assert {os.environ["REQUESTS_CA_BUNDLE"], os.environ["CURL_CA_BUNDLE"]} == {"/etc/ca.pem"}  # curl_cffi reads these
 
 
 def test_full_extractions_keep_their_distance(monkeypatch: pytest.MonkeyPatch) -> None:
