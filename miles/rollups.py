@@ -100,7 +100,7 @@ def measure(connection: Connection) -> int:
             "UPDATE rollups SET data = jsonb_set(data, '{changed}', to_jsonb((data->>'changed')::bigint"
             f" + {int(changed)})) WHERE name = 'title_patterns'",
         )
-    run(connection, "DROP TABLE IF EXISTS measuring, looks, grown, standing_out, differing")
+    run(connection, "DROP TABLE IF EXISTS pending, measuring, looks, grown, standing_out, differing")
     return changed
 
 
@@ -125,15 +125,18 @@ def write(connection: Connection, name: str, data: dict) -> None:
 
 # --- measured numbers -------------------------------------------------------------------------------
 
-# The candidates that changed, and the other videos of their channels.
+# The candidates that changed, and the other videos of their channels. Postgres can't tell how few changed, so
+# it is told to take the index of those.
 _MEASURING = """
-DROP TABLE IF EXISTS measuring, looks, grown, standing_out, differing;
+DROP TABLE IF EXISTS pending, measuring, looks, grown, standing_out, differing;
+SET LOCAL enable_seqscan = off;
+CREATE TEMP TABLE pending ON COMMIT DROP AS
+SELECT candidate_id, channel_key, platform, coalesce(media_type, '') AS media_type,
+    coalesce(published_at, published_about) AS published, changed_at, true AS changed
+FROM candidates WHERE measured_change IS DISTINCT FROM changed_at;
+SET LOCAL enable_seqscan = on;
+ANALYZE pending;
 CREATE TEMP TABLE measuring ON COMMIT DROP AS
-WITH pending AS MATERIALIZED (
-    SELECT candidate_id, channel_key, platform, coalesce(media_type, '') AS media_type,
-        coalesce(published_at, published_about) AS published, changed_at, true AS changed
-    FROM candidates WHERE measured_change IS DISTINCT FROM changed_at
-)
 SELECT * FROM pending
 UNION ALL
 SELECT candidate_id, channel_key, platform, coalesce(media_type, ''), coalesce(published_at, published_about),
