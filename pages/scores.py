@@ -27,7 +27,7 @@ with head:
         f" · newest snapshot {words.ago(state.newest, page.now())}",
         help=words.MEANING["score"],
     )
-filters.complain()
+filters.complain(chosen)
 
 if whole is None:
     page.no_match() if state.model_version else page.not_scored()

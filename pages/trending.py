@@ -37,7 +37,7 @@ with head:
         help=f"**in 100** {words.MEANING['score']}\n\n**usual** {words.MEANING['outlier']}\n\n**/day** {words.MEANING['velocity']}"
         "\n\nUnknown values come last in every order.",
     )
-filters.complain()
+filters.complain(chosen)
 
 listed = st.container()
 pages = max(-(-min(found, COUNT_CAP) // PER_PAGE), 1)

@@ -184,7 +184,7 @@ def _facts(found: Detail, now: datetime) -> None:
                     query_params={"channel": row.channel_key},
                 )
     with right:
-        st.subheader(words.plain(row.title), anchor=False)
+        st.markdown(f"**{words.plain(row.title)}**")
         st.caption(
             " · ".join(
                 part

@@ -30,7 +30,7 @@ MOST_LANGUAGES = 60  # a longer list is no help; the rest are a handful of video
 
 def bar(options: Options) -> Filters:
     """The search field and, behind a popover, all other filters; for a horizontal container."""
-    _remember_broken(options)
+    broken = _broken(options)
     query = st.text_input(
         "Title",
         key="q",
@@ -45,6 +45,8 @@ def bar(options: Options) -> Filters:
     with st.popover(f"Filters · {active}" if active else "Filters", icon=":material/tune:", key="filters"):
         chosen = _fields(options, query or "")
         st.button("Clear all", icon=":material/close:", on_click=_clear, disabled=not chosen.active, width="stretch")
+    if broken:
+        st.session_state["broken_address"] = (st.context.url, chosen, broken)
     return chosen
 
 
@@ -76,9 +78,10 @@ def choice(key: str, names: Mapping[Name, str], label: str, default: Name | None
     return picked if picked in names else first
 
 
-def complain() -> None:
-    """Say which parts of the address were ignored, if any."""
-    if broken := st.session_state.get("broken_address"):
+def complain(chosen: Filters) -> None:
+    """Say which parts of the address were ignored, until the reader chooses something else."""
+    where, then, broken = st.session_state.get("broken_address", (None, None, ()))
+    if broken and (where, then) == (st.context.url, chosen):
         st.caption(
             ":orange[:material/link_off:] Part of this address is not understood and was ignored: "
             + ", ".join(words.plain(words.shorten(part, 60)) for part in broken)
@@ -151,8 +154,8 @@ def _clear() -> None:
         st.session_state[key] = empty
 
 
-def _remember_broken(options: Options) -> None:
-    """Note what the address asks for that we don't have, before Streamlit drops it from the address."""
+def _broken(options: Options) -> list[str]:
+    """What the address asks for that we don't have; Streamlit drops it from the address when a widget is drawn."""
     allowed: dict[str, Iterable[str]] = {
         "platform": {*options.platforms, *map(words.platform, options.platforms)},
         "format": {*options.formats, *words.FORMATS.values()},
@@ -168,9 +171,7 @@ def _remember_broken(options: Options) -> None:
     ]
     broken += [f"score={value}" for value in st.query_params.get_all("score") if not _is_score(value)]
     broken += [f"published={value}" for value in st.query_params.get_all("published") if not _is_day(value)]
-    # the note stays while the rest of the address does: the reader must see it after the first redraw too
-    if broken or "broken_address" not in st.session_state:
-        st.session_state["broken_address"] = broken
+    return broken
 
 
 def _is_score(value: str) -> bool:
