@@ -190,7 +190,9 @@ def density(cells: Sequence[tuple[int, int, int]], bins: int, *, x: str, y: str,
 
 def _count_axis(chart: go.Figure, low: float, high: float) -> None:
     """A vertical axis of counts with about four round ticks, written as everywhere: 20K, 1.5M."""
-    step = _round_step((high - low) / 4 or max(high, 1) / 4)
+    # no finer than the two figures that a label shows, or else neighbours read the same
+    finest = 10 ** (math.floor(math.log10(max(high, 10))) - 1)
+    step = max(_round_step((high - low) / 4), finest)
     ticks = [position * step for position in range(math.floor(low / step), math.ceil(high / step) + 1)]
     chart.update_yaxes(
         tickvals=ticks,

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import streamlit as st
 
-from miles import db, jobs, settings
+from miles import browse, db, jobs, settings
 from miles.browse import State
 from miles.errors import MilesError
 from ui import words
@@ -77,9 +77,7 @@ def _waiting() -> None:
         return
     with db.transaction("operator") as connection:
         alive = jobs.workers_alive(connection)
-        from sqlalchemy import text
-
-        arrived = connection.scalar(text("SELECT EXISTS (SELECT FROM candidates)"))
+        arrived = browse.state(connection).candidates > 0
     if arrived:
         del st.session_state["waiting_for"]
         st.cache_data.clear()
