@@ -9,9 +9,11 @@ seconds and rows/s of both, their ratio, and the importer's peak resident memory
 """
 
 import argparse
+import atexit
 import multiprocessing
 import os
 import resource
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -38,29 +40,30 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help="only the first N rows")
     parser.add_argument("--profile", action="store_true", help="print the seconds of each statement of the import")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="miles-bench-") as folder:
-        file = head(given.file, given.rows, Path(folder)) if given.rows else given.file.resolve()
-        rows = pa.parquet.ParquetFile(file).metadata.num_rows
-        os.environ["MILES_HOME"] = folder
-        os.environ.pop("DATABASE_URL", None)
-        from miles import db  # after MILES_HOME is set; starts the server for all that follows
+    folder = tempfile.mkdtemp(prefix="miles-bench-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # the last to run: after the server has ended
+    file = head(given.file, given.rows, Path(folder)) if given.rows else given.file.resolve()
+    rows = pa.parquet.ParquetFile(file).metadata.num_rows
+    os.environ["MILES_HOME"] = folder
+    os.environ.pop("DATABASE_URL", None)
+    from miles import db  # after MILES_HOME is set; starts the server for all that follows
 
-        db.ready()
-        address = db.conninfo()
-        context = multiprocessing.get_context("spawn")
-        with context.Pool(1) as pool:
-            copied = pool.apply(bare_copy, (file, address, Path(folder)))
-        with context.Pool(1) as pool:
-            imported, report, peak = pool.apply(miles_import, (file, given.profile))
-        with context.Pool(1) as pool:
-            again, second, _ = pool.apply(miles_import, (file, False))
-        db.close()
+    db.ready()
+    address = db.conninfo()
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        copied = pool.apply(bare_copy, (file, address, Path(folder)))
+    with context.Pool(1) as pool:
+        imported, report, peak = pool.apply(miles_import, (file, given.profile))
+    with context.Pool(1) as pool:
+        again, second, _ = pool.apply(miles_import, (file, False))
+    db.close()
     print(f"bare COPY     {copied:7.1f} s  {rows / copied:9,.0f} rows/s")
     print(f"Miles import  {imported:7.1f} s  {rows / imported:9,.0f} rows/s  {report}")
     print(f"a second time {again:7.1f} s  {rows / again:9,.0f} rows/s  {second}")
     print(f"ratio         {copied / imported:7.2f}    (at least 0.17, aim 0.33)")
     print(f"peak memory   {peak / 2**20:7,.0f} MB (below 1,500)")
-    assert copied / imported >= 1 / 6
+    assert given.rows or copied / imported >= 1 / 6  # a few rows say nothing: the start is most of it
     assert peak < 1.5e9
     assert second.startswith("new 0, updated 0,")
 
