@@ -8,7 +8,7 @@ is kept in training/work; remove it to start afresh.
 import argparse
 import hashlib
 import logging
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,11 @@ import torch
 
 from miles import features, scoring
 from training import calibrate, card, dataset, evaluate, export, fit, image_encoder, text_encoder
-from training.network import OUTPUTS
+from training.network import OUTPUTS, Network
 
 logger = logging.getLogger("training")
 WORK = Path(__file__).parent / "work"
+CALIBRATE_DRAFTS_FROM = datetime(2026, 5, 16, tzinfo=UTC)
 IMAGE_TRUST = 0.5  # see attach_image
 
 
@@ -54,7 +55,10 @@ def main() -> None:
 
     thumbnails = image_encoder.read(args.data, vectors.of, WORK)
     images = kept(
-        f"image-{args.seed}", ["image_encoder.py"], lambda: image_encoder.fit(thumbnails, args.seed), image_encoder.ImageEncoder
+        f"image-{args.seed}",
+        ["image_encoder.py"],
+        lambda: image_encoder.fit(thumbnails, args.seed),
+        image_encoder.ImageEncoder,
     )
     nudge = image_encoder.measure(images, thumbnails)
 
@@ -64,6 +68,8 @@ def main() -> None:
 
     facts = {
         "release": args.release,
+        "members": args.members,
+        "seed": args.seed,
         "made": args.made.isoformat(),
         "inputs": {
             "context": list(features.CONTEXT),
@@ -78,7 +84,7 @@ def main() -> None:
         "thresholds": limits,
         "known_ranges": known_ranges(arrays, split == "fit"),
     }
-    facts |= promises(network, arrays, encoded, split)
+    facts |= promises(network, arrays, encoded, split, [case.input.published_at for case in cases])
     export.write_fusion(network, vectors.table.shape[1], args.out / "miles.onnx")
     export.write_image(images, args.out / "image.onnx")
     facts["metrics"] = {"image": image_facts(nudge), "cases": counts(cases)}
@@ -86,6 +92,7 @@ def main() -> None:
     model = scoring.load(args.out)
     if args.judge:
         facts["metrics"]["judge"] = evaluate.judge(model, args.judge, WORK)
+        facts["metrics"]["reliability"] = evaluate.reliability(args.judge / "cases", WORK)
     facts["metrics"]["seeds"] = evaluate.per_member(network, arrays, split == "calibrate")
     export.write_manifest(args.out, facts)
     export.write_golden(args.out, scoring.load(args.out))
@@ -100,11 +107,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=scoring.DEFAULT_FOLDER, help="model folder to write")
     parser.add_argument("--text-encoder", type=Path, help="folder of another BERT (default: all-MiniLM-L6-v2)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--members", type=int, default=3, help="networks in the committee")
+    parser.add_argument("--members", type=int, default=2, help="networks in the committee")
     parser.add_argument("--epochs", type=int, default=fit.EPOCHS)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--release", default="0.1.0", help="version; the files' fingerprint is added to it")
-    parser.add_argument("--made", type=date.fromisoformat, default=date.today())
+    parser.add_argument("--made", type=date.fromisoformat, default=datetime.now(UTC).date())
     return parser.parse_args()
 
 
@@ -149,7 +156,7 @@ def kept(name: str, sources: list[str], make, blank):
     return module
 
 
-def attach_image(network, nudge: image_encoder.Nudge, outliers: list[float | None]) -> None:
+def attach_image(network: Network, nudge: image_encoder.Nudge, outliers: list[float | None]) -> None:
     """Let the image nudge the drafts' answers.
 
     No data here has images, channels and outcomes together. What the image says of success among
@@ -165,18 +172,26 @@ def attach_image(network, nudge: image_encoder.Nudge, outliers: list[float | Non
                 member.image.bias[row] = nudge.bias * size
 
 
-def promises(network, arrays: fit.Arrays, encoded: list[features.Features], split: np.ndarray) -> dict:
+def promises(
+    network: Network,
+    arrays: fit.Arrays,
+    encoded: list[features.Features],
+    split: np.ndarray,
+    published: list[datetime],
+) -> dict:
     """Calibration, intervals and base rates, all from the month kept for it."""
     rows = np.flatnonzero(split == "calibrate")
     out = dict(zip(OUTPUTS, fit.answers(network, arrays, rows).T, strict=True))
     alone = dict(zip(OUTPUTS, fit.answers(network, arrays, rows, channel=False).T, strict=True))
     draft_event, velocity_event = arrays.draft_event[rows], arrays.velocity_event[rows]
     asked = ~np.isnan(draft_event)
+    # Events of drafts drift by the month: the latest fortnight stands nearest to the future.
+    lately = asked & np.array([published[i] >= CALIBRATE_DRAFTS_FROM for i in rows])
     # The yardstick's candidates only: what was first seen within three days of publication.
     young = ~np.isnan(velocity_event) & (arrays.weight[rows] == 1)
     calibration = {
-        "draft": calibrate.platt(out["draft_logit"][asked], draft_event[asked]),
-        "draft_without_history": calibrate.platt(alone["draft_logit"][asked], draft_event[asked]),
+        "draft": calibrate.platt(out["draft_logit"][lately], draft_event[lately]),
+        "draft_without_history": calibrate.platt(alone["draft_logit"][lately], draft_event[lately]),
         "candidate": calibrate.platt(out["candidate_logit"][young], velocity_event[young]),
     }
     groups = np.array([scoring.interval_group(encoded[i]) for i in rows])

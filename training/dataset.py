@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -115,7 +116,7 @@ def make_cases(daily: pd.DataFrame, curve: GrowthCurve) -> list[Case]:
     rows = list(daily.itertuples(index=False))
     bounds = [*np.flatnonzero(start), len(rows)]
     cases: list[Case] = []
-    for low, high in zip(bounds, bounds[1:], strict=False):
+    for low, high in pairwise(bounds):
         video = rows[low:high]
         published = video[0].published_at.to_pydatetime()
         split = split_of(video[0].channel_id, published)

@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 
 from miles.score_file import score_file
 from miles.scoring import Model
-from training import fit
+from training import calibrate, fit
 from training.network import OUTPUTS, Network
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,17 @@ def judge(model: Model, folder: Path, work: Path) -> dict[str, Any]:
     )
     (work / "figures.txt").write_text(done.stdout)
     return json.loads(figures.read_text())
+
+
+def reliability(cases: Path, work: Path) -> dict[str, list[dict[str, float]]]:
+    """Promised against observed frequencies on the judge's cases, from the scores `judge` left in `work`."""
+    out = {}
+    for mode, event in (("draft", "top10"), ("candidate", "top10_growth_3d")):
+        scores = pd.read_parquet(work / f"scores_{mode}.parquet")
+        targets = pd.read_parquet(cases / f"targets_{mode}.parquet")
+        both = scores.merge(targets[["video_id", event]].dropna(), on="video_id")
+        out[mode] = calibrate.reliability(both[event].to_numpy(), both["viral_score"].to_numpy())
+    return out
 
 
 def per_member(network: Network, arrays: fit.Arrays, chosen: np.ndarray) -> dict[str, list[float]]:

@@ -79,10 +79,15 @@ def write_tokenizer(folder: Path, source: Path) -> None:
 def write_manifest(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
     """manifest.json: what `miles.scoring` needs to serve the files beside it, and to trust them."""
     files = {
-        name: {"sha256": hashlib.sha256((folder / name).read_bytes()).hexdigest(), "bytes": (folder / name).stat().st_size}
+        name: {
+            "sha256": hashlib.sha256((folder / name).read_bytes()).hexdigest(),
+            "bytes": (folder / name).stat().st_size,
+        }
         for name in FILES
     }
-    fingerprint = hashlib.sha256("".join(f["sha256"] for f in files.values()).encode()).hexdigest()
+    # Whatever changes a score changes the version; what was measured of it does not.
+    serving = {k: v for k, v in facts.items() if k not in ("metrics", "made")}
+    fingerprint = hashlib.sha256(json.dumps([files, serving], sort_keys=True).encode()).hexdigest()
     manifest = {"schema": SCHEMA, "version": f"{facts['release']}+{fingerprint[:8]}", "opset": OPSET, "files": files}
     manifest |= {"outputs": list(OUTPUTS)} | facts
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -121,7 +126,9 @@ def golden_inputs() -> list[ScoreInput]:
     return [
         ScoreInput("title only", "How to peel a mango in ten seconds"),
         ScoreInput("draft with a channel", "Bread baked in a lunch box", history=past, **known),
-        ScoreInput("draft with a picture", "Bread baked in a lunch box", thumbnail=picture.getvalue(), history=past, **known),
+        ScoreInput(
+            "draft with a picture", "Bread baked in a lunch box", thumbnail=picture.getvalue(), history=past, **known
+        ),
         ScoreInput("draft with a broken picture", "Bread baked in a lunch box", thumbnail=b"no picture", **known),
         ScoreInput("draft with too short a history", "Bread baked in a lunch box", history=past[:3], **known),
         ScoreInput("candidate", "Bread baked in a lunch box", likes=5_100, comments=240, country_count=2, **counted),

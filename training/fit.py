@@ -16,7 +16,7 @@ from training.network import IMAGE, LEVELS, OUTPUTS, Member, Network
 
 logger = logging.getLogger(__name__)
 
-EPOCHS = 10
+EPOCHS = 8
 BATCH = 1024
 RATE = 2e-3
 HIDE = {"channel": 0.08, "video": 0.04, "counts": 0.0, "title": 0.02}  # chance of hiding a group in a row
@@ -67,7 +67,10 @@ def to_arrays(
 ) -> Arrays:
     """Cases and their features as arrays. `rows_of`: title -> its row in `vectors` (n, w) float16."""
     n = len(cases)
-    blank = {k: np.full(n, np.nan, dtype=np.float32) for k in ("draft", "draft_event", "velocity", "velocity_7d", "velocity_event")}
+    blank = {
+        k: np.full(n, np.nan, dtype=np.float32)
+        for k in ("draft", "draft_event", "velocity", "velocity_7d", "velocity_event")
+    }
     titles = np.zeros((n, HISTORY), dtype=np.int32)
     for i, (case, f) in enumerate(zip(cases, features, strict=True)):
         titles[i, : len(f.history_titles)] = [rows_of[t] for t in f.history_titles]
@@ -183,10 +186,14 @@ def fit(arrays: Arrays, rows: np.ndarray, seed: int, members: int, epochs: int =
     network.mean.copy_(torch.from_numpy(np.nan_to_num(np.nanmean(known, axis=0))))
     spread = np.nan_to_num(np.nanstd(known, axis=0))
     network.scale.copy_(torch.from_numpy(np.where(spread > 1e-3, spread, 1.0).astype(np.float32)))
+    # The matrices are small: a second thread waits more than it works, and sums in another order.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     for i in range(members):
         torch.manual_seed(seed * 1000 + i)
         member = Member(arrays.context.shape[1], arrays.vectors.shape[1])
         network.members[i] = _fit_member(network, member, arrays, rows, seed * 1000 + i, epochs)
+    torch.set_num_threads(threads)
     return network.eval()
 
 

@@ -110,9 +110,7 @@ class Network(nn.Module):
         x = (torch.nan_to_num(context) - self.mean) / self.scale
         return (x * known).clamp(-5, 5), known.float()
 
-    def forward(
-        self, context: Tensor, title: Tensor, history_titles: Tensor, history: Tensor, image: Tensor
-    ) -> Tensor:
+    def forward(self, context: Tensor, title: Tensor, history_titles: Tensor, history: Tensor, image: Tensor) -> Tensor:
         x, known = self.standardize(context)
         cosine = (history_titles * title[:, None]).sum(-1)
         answers = [m(x, known, title, cosine, history, image) for m in self.members]

@@ -100,7 +100,8 @@ def test_the_exported_fusion_agrees_with_the_trained_one(tmp_path):
     for i in range(25):
         exported = run(tmp_path / "miles.onnx", {k: v[i : i + 1].numpy() for k, v in inputs.items()})
         np.testing.assert_allclose(exported[0], trained[i], atol=1e-4)
-    assert np.isfinite(trained).all() and trained.shape == (25, len(OUTPUTS))
+    assert np.isfinite(trained).all()
+    assert trained.shape == (25, len(OUTPUTS))
 
 
 def test_the_exported_image_encoder_agrees_with_the_trained_one(tmp_path):
@@ -141,7 +142,8 @@ def test_exports_say_nothing_of_the_machine_and_repeat_to_the_byte(tmp_path):
         export.write_fusion(network, WIDTH, tmp_path / name)
     content = (tmp_path / "a.onnx").read_bytes()
     assert content == (tmp_path / "b.onnx").read_bytes()
-    assert b"/training/" not in content and b"site-packages" not in content
+    assert b"/training/" not in content
+    assert b"site-packages" not in content
 
 
 def test_no_case_is_of_a_channel_set_apart_or_published_in_june(cases):
@@ -223,6 +225,6 @@ def test_platt_finds_the_true_probabilities_again():
 def test_conformal_intervals_hold_as_much_as_they_promise():
     rng = np.random.default_rng(0)
     y, fresh = rng.normal(0, 1, 4000), rng.normal(0, 1, 4000)
-    below, above = calibrate.conformal(np.full(4000, -0.5), np.full(4000, 0.5), y)
+    below, above = calibrate.conformal(np.full(4000, -0.5), np.full(4000, 0.5), y, coverage=0.8)
     held = (fresh >= -0.5 - below) & (fresh <= 0.5 + above)
     assert held.mean() == pytest.approx(0.8, abs=0.02)
