@@ -213,8 +213,9 @@ def _forget_the_dead(server: "PostgresServer") -> None:
     """
     with server._lock:
         users = server.global_process_id_list
-        known = json.loads(users.path.read_text() or "[]") if users.path.exists() else []
-        users.put([pid for pid in known if psutil.pid_exists(pid)])
+        if users.path.exists():  # the folder may be gone with a finished test or benchmark
+            known = json.loads(users.path.read_text() or "[]")
+            users.put([pid for pid in known if psutil.pid_exists(pid)])
 
 
 def _tune(configuration: Path) -> None:
