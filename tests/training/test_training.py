@@ -15,6 +15,9 @@ from miles.features import CONTEXT, HISTORY, PAST, GrowthCurve
 from training import calibrate, dataset, export, fit, image_encoder, text_encoder
 from training.network import IMAGE, OUTPUTS, Network
 
+# Of torch, about itself, while it exports.
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning", "ignore::DeprecationWarning:torch.*")
+
 WIDTH = 16  # of the title vectors in these tests
 CURVE = GrowthCurve((0.25, 1.0, 8.0), (-0.5, 0.0, 0.5))
 
