@@ -57,7 +57,7 @@ def videos(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_explains_itself_with_an_example(command: str) -> None:
-    assert f"Example: " in miles(command, "--help").stdout.replace("\n", " ")
+    assert "Example: " in miles(command, "--help").stdout.replace("\n", " ")
 
 
 @pytest.mark.parametrize(
