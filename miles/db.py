@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -49,9 +50,18 @@ checkpoint_timeout = 15min
 """
 
 
-@lru_cache(maxsize=1)
+# Two threads that ask for the first time at once (as Streamlit's do) must not make two of it
+_ONCE = threading.RLock()
+
+
 def url() -> URL:
     """Where the database is; starts the embedded server if DATABASE_URL names none."""
+    with _ONCE:
+        return _url()
+
+
+@lru_cache(maxsize=1)
+def _url() -> URL:
     configured = settings.load().database_url
     if configured is None:
         return make_url(_embedded_address(settings.load().home / "postgres")).set(drivername="postgresql+psycopg")
@@ -78,9 +88,14 @@ def place() -> str:
     return f"{url().host or 'local socket'}:{url().port or 5432}/{url().database or ''}"
 
 
-@lru_cache(maxsize=1)
 def engine() -> Engine:
     """The connection pool of this process."""
+    with _ONCE:
+        return _engine()
+
+
+@lru_cache(maxsize=1)
+def _engine() -> Engine:
     return create_engine(
         url(),
         pool_size=8,
@@ -140,17 +155,22 @@ def migrate() -> list[str]:
         return [path.stem for path in pending]
 
 
-@lru_cache(maxsize=1)
 def ready() -> None:
     """Migrate once per process: what every entry point calls before its first query."""
+    with _ONCE:
+        _ready()
+
+
+@lru_cache(maxsize=1)
+def _ready() -> None:
     migrate()
 
 
 def close() -> None:
     """Give all connections back and forget the address (between tests, at the end of a process)."""
-    if engine.cache_info().currsize:
+    if _engine.cache_info().currsize:
         engine().dispose()
-    for cached in (engine, url, ready):
+    for cached in (_engine, _url, _ready):
         cached.cache_clear()
 
 
