@@ -35,6 +35,8 @@ format: $(VENV)/.installed-dev ## let ruff mend what it can
 bench: $(VENV)/.installed-dev ## the benchmarks, on real data: make bench SHARED=path
 	@test -n "$(SHARED)" || { echo "Say where the data is: make bench SHARED=path"; exit 2; }
 	$(BIN)/python -m benchmarks.bench_import "$(SHARED)/data/youtube_trending_2025_26.parquet"
+	$(BIN)/python -m benchmarks.bench_rollup "$(SHARED)/data/youtube_trending_2025_26.parquet"
+	$(BIN)/python -m benchmarks.bench_score "$(SHARED)/data/youtube_trending_2025_26.parquet"
 	$(BIN)/python -m benchmarks.bench_pages "$(SHARED)/data/youtube_trending_2025_26.parquet"
 
 train: $(VENV)/.installed-training ## make model/ anew: make train DATA=folder-of-parquet-files

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 from psycopg import sql
@@ -13,6 +14,14 @@ from sqlalchemy import text
 from miles import db, rollups, sample, settings
 
 NUMBERS = itertools.count()
+
+# A busy machine is no failure of a property, and a fixture that lasts for all examples is meant to.
+hypothesis.settings.register_profile(
+    "miles",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("miles")
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
@@ -443,7 +443,7 @@ WILD = st.fixed_dictionaries({
 })  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(rows=st.lists(WILD.filter(lambda row: any(row.values())), min_size=1, max_size=5))
 def test_whatever_a_table_holds_each_row_comes_in_or_is_reported(
     database: str, write: Any, rows: list[dict[str, str]]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
@@ -116,7 +116,7 @@ def arrivals(draw: st.DrawFn) -> tuple[list[list[Row]], list[list[Row]]]:
     return [rows], parts
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(ways=arrivals())
 def test_any_order_repetition_and_splitting_of_the_same_observations_gives_the_same_rows(
     database: str, ways: tuple[list[list[Row]], list[list[Row]]]
@@ -131,7 +131,7 @@ def test_any_order_repetition_and_splitting_of_the_same_observations_gives_the_s
     assert {row["video_id"] for row in expected["candidates"]} == {row.candidate.video_id for row, _ in whole[0]}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(rows=st.lists(OBSERVATIONS, min_size=1, max_size=8))
 def test_each_fact_is_the_latest_known_one_and_none_is_lost(database: str, rows: list[Observation]) -> None:
     """Against the rule written out in Python, where the tables are checked against themselves above."""

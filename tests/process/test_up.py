@@ -67,6 +67,8 @@ def running(home: Path) -> Iterator[tuple[Run, int]]:
     finally:
         if run.process.poll() is None:
             run.end()
+        if run.process.stdout:
+            run.process.stdout.close()
 
 
 def postgres_of(home: Path) -> list[psutil.Process]:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from miles import importing
@@ -73,7 +73,6 @@ def test_tags_are_read_as_files_write_them(value: str, expected: list[str] | Non
     assert (found.split("\x1f") if found else None) == expected
 
 
-@settings(deadline=None)  # the first call loads Arrow
 @given(st.lists(st.sampled_from([value for value, _ in TAGS]) | st.text("ab ,|[]\"'\x1f\t", max_size=12), max_size=5))
 def test_tags_by_sets_are_those_of_each_value(values: list[str]) -> None:
     column = pa.array([value.strip() or None for value in values], pa.string())

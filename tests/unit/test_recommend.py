@@ -187,7 +187,7 @@ def test_without_any_video_there_are_concepts_that_claim_no_backing():
     assert "nothing backs these concepts" in recommend.note(nothing, None, 8, 8)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(min_size=1, max_size=200), st.text(max_size=60), st.lists(st.text(min_size=1), max_size=6))
 def test_no_topic_vibe_or_title_breaks_the_generator(topic: str, vibe: str, titles: list[str]):
     videos = [video(n, title) for n, title in enumerate(titles)]
@@ -330,7 +330,7 @@ def test_control_characters_and_direction_overrides_are_taken_out():
     assert idea.title == "A tidy title 👩\u200d🍳"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(max_size=400))
 def test_no_reply_raises_anything_but_a_clear_error(anything: str):
     with pytest.raises(ConceptsUnavailable):

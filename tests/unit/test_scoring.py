@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -175,7 +175,7 @@ COUNT = st.one_of(st.none(), st.integers(0, 10**13))
 TITLE = st.one_of(st.text(max_size=300), st.sampled_from(["", "\ud800", "\x00", "a" * 100_000, "👩‍👩‍👧‍👦" * 50]))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     TITLE,
     COUNT,
