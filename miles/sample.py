@@ -164,7 +164,9 @@ def invent(seed: int) -> Iterator[Invented]:
     rng.shuffle(names)
     for number in range(len(NICHES) * CHANNELS_PER_NICHE):
         niche = NICHES[number // CHANNELS_PER_NICHE]
-        level = rng.gauss(9.0, 1.2)  # ln of the views that a video of this channel ends with
+        level = rng.gauss(
+            12.0, 1.6
+        )  # ln of the views that a video of this channel ends with: 160K, as trending ones have
         channel = Channel(
             platform=PLATFORM,
             channel_id=f"{seed}-{number + 1:02d}",

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import streamlit as st
 
-from miles import db, settings
+from miles import db, jobs, settings
 from miles.errors import DatabaseUnavailable, MilesError
 from ui import data, words, worker
 
@@ -177,7 +177,10 @@ def _sample_banner(state: data.State) -> None:
         text = f"**Sample data** is mixed in: {words.full(state.sample)} invented videos beside the real ones."
     with st.container(horizontal=True, vertical_alignment="center", border=True, gap="small"):
         st.markdown(f":orange-badge[:material/science: Sample] {text}", width="stretch")
-        st.page_link("pages/operations.py", label="Remove it", icon=":material/delete:")
+        if st.button("Remove it", icon=":material/delete:", type="tertiary"):
+            with db.transaction("operator") as connection:
+                jobs.defer_remove_sample(connection)
+            st.toast("The sample is being removed; real videos stay.", icon=":material/delete:")
 
 
 def _framed() -> None:

@@ -1,6 +1,8 @@
 """The ways to get videos in (for an empty Miles) and what to do next (for a full one)."""
 
+import sys
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import streamlit as st
 
@@ -25,7 +27,7 @@ def three() -> None:
         with st.container(border=True, height="stretch", gap="small"):
             st.markdown("#### :material/upload_file: Import a file")
             st.caption("yt-dlp JSON, JSON lines, CSV or Parquet; columns are recognised by their usual names.")
-            st.code("python -m miles import FILE", language="bash")
+            st.code(f"{_python()} -m miles import FILE", language="bash")
             st.caption("`--dry-run` shows what would happen, `--map ours=theirs` names a column.")
         with st.container(border=True, height="stretch", gap="small"):
             st.markdown("#### :material/science: Load sample data")
@@ -54,6 +56,12 @@ def next_steps(state: State, now: datetime) -> None:
             with st.container(border=True, height="stretch", gap="xxsmall"):
                 st.page_link(path, label=f"**{label}**", icon=icon)
                 st.caption(what)
+
+
+def _python() -> Path:
+    """The Python that runs this, as it is called from the checkout: .venv/bin/python after `make run`."""
+    program = Path(sys.executable)
+    return program.relative_to(settings.PROJECT) if program.is_relative_to(settings.PROJECT) else program
 
 
 def _collect(topic: str) -> None:

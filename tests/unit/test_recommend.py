@@ -160,6 +160,14 @@ def test_why_gives_the_numbers_of_the_narrowest_scope():
     assert "Question: 1.30× the same channel's other titles in Travel & Events (1.10–1.50, 120 channels)" in asking.why
 
 
+def test_why_never_counts_a_pattern_that_does_worse_in_favour():
+    worse = replace(evidence().patterns[0], lift=0.8, low=0.7, high=0.9)
+    ideas = recommend.compose(replace(evidence(), patterns=(worse,)), "", 40)
+    whys = [idea.why for idea in ideas if recommend.carried(idea.title, (worse,))]
+    assert whys
+    assert all("Against it – " in why and why.index("Against it") < why.index("0.80×") for why in whys)
+
+
 def test_a_vibe_changes_the_concepts_and_an_unknown_one_does_not_break_them():
     funny = [idea.title for idea in recommend.compose(evidence(), "funny", 8)]
     calm = [idea.title for idea in recommend.compose(evidence(), "calm and slow", 8)]
