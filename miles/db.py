@@ -151,7 +151,13 @@ def migrate() -> list[str]:
         pending = [path for path in sorted(MIGRATIONS.glob("[0-9]*")) if path.stem not in applied]
         for path in pending:
             logger.info("Migrating: %s", path.stem)
-            _apply(connection, path)
+            try:
+                _apply(connection, path)
+            except psycopg.errors.InsufficientPrivilege as error:
+                raise DatabaseUnavailable(
+                    f"The user {url().username} of DATABASE_URL may not set up Miles ({error.diag.message_primary}). It has to own the "
+                    f"database and be allowed to create roles: ALTER ROLE {url().username} CREATEROLE."
+                ) from error
             connection.execute(text("INSERT INTO schema_migrations (name) VALUES (:name)"), {"name": path.stem})
         return [path.stem for path in pending]
 

