@@ -101,7 +101,6 @@ class Row:
     velocity_high: float | None
     score_note: str | None
     model_version: str | None
-    scored_at: datetime | None
     sample: bool
     thumbnail: str | None  # sha256 in the storage
 
@@ -153,7 +152,6 @@ class Detail:
     row: Row
     description: str | None
     tags: tuple[str, ...]
-    channel_url: str | None
     channel_videos: int  # of this channel, known to Miles
     source: str
     first_seen_at: datetime
@@ -402,10 +400,9 @@ def detail(connection: Connection, candidate_id: str) -> Detail | None:
         return None
     facts = connection.execute(
         text("""
-            SELECT c.description, c.tags, c.source, c.first_seen_at, ch.url,
+            SELECT c.description, c.tags, c.source, c.first_seen_at,
                 (SELECT count(*) FROM candidates AS same WHERE same.channel_key = c.channel_key) AS channel_videos
-            FROM candidates c LEFT JOIN channels ch ON ch.channel_key = c.channel_key
-            WHERE c.candidate_id = :id
+            FROM candidates c WHERE c.candidate_id = :id
         """),
         {"id": candidate_id},
     ).one()
@@ -423,7 +420,6 @@ def detail(connection: Connection, candidate_id: str) -> Detail | None:
         row=found[0],
         description=facts.description,
         tags=tuple(facts.tags or ()),
-        channel_url=facts.url,
         channel_videos=facts.channel_videos,
         source=facts.source,
         first_seen_at=facts.first_seen_at,

@@ -182,6 +182,7 @@ def collect(
         except MilesError as error:  # the videos are in; they will be scored when the model is back
             problem = str(error)
     document = {key: value for key, value in asdict(outcome).items() if key != "items"}
+    document["listed_only"] = outcome.listed_only
     _answer(as_json, document, f"Collected {target}")
     for item in outcome.items:
         if item.outcome == "failed":

@@ -14,6 +14,7 @@ import csv
 import io
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -224,7 +225,7 @@ class _Errors:
 # ---------------------------------------------------------------------------------------- the formats
 
 
-class _File:
+class _File(ABC):
     """One file to import: its format told by its content, then its rows staged batch by batch."""
 
     def __init__(self, path: Path, size: int, mapping: Mapping[str, str], modified: datetime) -> None:
@@ -253,13 +254,14 @@ class _File:
         if named != found:
             kind = {"json": "JSON", "csv": "a table of text", "parquet": "Parquet"}
             raise UnreadableFile(f"{path} is named as {kind[named]}, but what is inside is not.")
-        kind_of_file = {"parquet": _ParquetFile, "json": _JsonFile, "csv": _CsvFile}[found]
+        kinds: dict[Format, type[_ParquetFile] | type[_JsonFile] | type[_CsvFile]]
+        kinds = {"parquet": _ParquetFile, "json": _JsonFile, "csv": _CsvFile}
         modified = datetime.fromtimestamp(status.st_mtime, UTC).replace(microsecond=0)
-        return kind_of_file(path, status.st_size, mapping, modified)
+        return kinds[found](path, status.st_size, mapping, modified)
 
+    @abstractmethod
     def stage(self, connection: Connection, errors: _Errors) -> Iterator[tuple[int, int]]:
         """Stage all rows; yields after each batch its number of rows and the position in the file (bytes)."""
-        raise NotImplementedError
 
     def recognise(self, names: Iterable[str]) -> dict[str, str]:
         """Which of their columns is which of ours. Raises UnreadableFile where that is no table of videos."""

@@ -90,14 +90,6 @@ class Model:
             scores += self._score_chunk(inputs[low : low + CHUNK])
         return scores
 
-    def embed_titles(self, titles: Sequence[str]) -> np.ndarray:
-        """Unit vectors of titles, (n, 384) float32. The dot product is their likeness."""
-        vectors = self._encode_titles(titles)
-        out = np.empty((len(titles), self.manifest["inputs"]["text_width"]), dtype=np.float32)
-        for i, title in enumerate(titles):
-            out[i] = vectors[_clean(title)]
-        return out
-
     def _score_chunk(self, inputs: Sequence[ScoreInput]) -> list[Score]:
         base = self.manifest["draft_base"]
         rows = [features.encode(video, self.curve, base) for video in inputs]

@@ -38,12 +38,6 @@ def conformal(low: np.ndarray, high: np.ndarray, y: np.ndarray, coverage: float 
     )
 
 
-def expected_calibration_error(event: np.ndarray, p: np.ndarray, bins: int = 10) -> float:
-    """Mean gap between promised and observed frequency over ten equally full bins."""
-    order = np.array_split(np.argsort(p, kind="stable"), bins)
-    return float(sum(len(i) / len(p) * abs(event[i].mean() - p[i].mean()) for i in order if len(i)))
-
-
 def reliability(event: np.ndarray, p: np.ndarray, bins: int = 10) -> list[dict[str, float]]:
     """The calibration curve: per equally full bin, promised, observed, n."""
     order = [i for i in np.array_split(np.argsort(p, kind="stable"), bins) if len(i)]

@@ -245,7 +245,46 @@ CREATE TABLE rollups (
     refreshed_at timestamptz NOT NULL DEFAULT now()
 );
 
--- Makes the monthly partitions that cover a span; a worker may not create tables, so this runs as the owner.
+-- Monthly partitions. A worker may not create tables, so these run as the owner. A partition is made as a
+-- table of its own and attached: that lets everyone read and write meanwhile, and lets a bulk load fill it
+-- before its key and its reference to candidates are made, each in one go instead of row by row.
+
+-- The name of a month's new table, yet to be filled by the caller and attached in the same transaction;
+-- NULL if the month has its partition. Until the end of the transaction nobody else writes candidates: it
+-- is the lock that attaching wants, taken before any other, so that two who wait never wait for each other.
+CREATE FUNCTION new_snapshot_partition(month timestamptz) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    name text := 'snapshots_' || to_char(month AT TIME ZONE 'UTC', 'YYYY_MM');
+BEGIN
+    IF month < '2005-01-01Z' OR month > now() + interval '2 days' THEN
+        RAISE EXCEPTION 'snapshots in the month of % are not believable', month;
+    END IF;
+    IF to_regclass(name) IS NULL THEN
+        LOCK TABLE candidates IN SHARE ROW EXCLUSIVE MODE;
+        IF to_regclass(name) IS NULL THEN  -- nobody else made it while we waited
+            EXECUTE format('CREATE TABLE %I (LIKE snapshots INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', name);
+            EXECUTE format('GRANT INSERT ON %I TO miles_worker', name);
+            RETURN name;
+        END IF;
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION attach_snapshot_partition(month timestamptz) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    start timestamp := date_trunc('month', month AT TIME ZONE 'UTC');
+    name text := 'snapshots_' || to_char(start, 'YYYY_MM');
+BEGIN
+    EXECUTE format('REVOKE INSERT ON %I FROM miles_worker', name);
+    EXECUTE format(
+        'ALTER TABLE snapshots ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+        name, start AT TIME ZONE 'UTC', (start + interval '1 month') AT TIME ZONE 'UTC'
+    );
+END $$;
+
+-- Makes the partitions that cover a span.
 CREATE FUNCTION ensure_snapshot_partitions(earliest timestamptz, latest timestamptz) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
@@ -255,13 +294,8 @@ BEGIN
         RAISE EXCEPTION 'snapshots between % and % are not believable', earliest, latest;
     END IF;
     WHILE month <= latest AT TIME ZONE 'UTC' LOOP
-        IF to_regclass('snapshots_' || to_char(month, 'YYYY_MM')) IS NULL THEN
-            PERFORM pg_advisory_xact_lock(hashtext('miles partitions'));
-            EXECUTE format(
-                'CREATE TABLE IF NOT EXISTS %I PARTITION OF snapshots FOR VALUES FROM (%L) TO (%L)',
-                'snapshots_' || to_char(month, 'YYYY_MM'),
-                month AT TIME ZONE 'UTC', (month + interval '1 month') AT TIME ZONE 'UTC'
-            );
+        IF new_snapshot_partition(month AT TIME ZONE 'UTC') IS NOT NULL THEN
+            PERFORM attach_snapshot_partition(month AT TIME ZONE 'UTC');
         END IF;
         month := month + interval '1 month';
     END LOOP;

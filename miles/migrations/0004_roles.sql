@@ -32,6 +32,10 @@ BEGIN
     EXECUTE format('GRANT USAGE ON ALL SEQUENCES IN SCHEMA %I TO miles_operator, miles_worker', current_schema());
 END $$;
 
+-- A month's partition between made and attached is a merge's own.
+REVOKE EXECUTE ON FUNCTION new_snapshot_partition(timestamptz), attach_snapshot_partition(timestamptz)
+FROM miles_operator;
+
 -- A worker writes everything that is shared, and the queue.
 GRANT INSERT, UPDATE, DELETE ON
     channels, candidates, snapshots, scores, thumbnails, collections, collection_items, watchlist,
