@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import psycopg
+from psycopg.types.multirange import Multirange
+from psycopg.types.range import Range
 from sqlalchemy import Connection
 
 from miles import db
@@ -47,6 +49,7 @@ COUNTS = ("views", "likes", "comments")
 CHANNEL_FACTS = ("name", "url", "followers")
 NUMBERS = {"duration", "published_at", "published_about", "followers", *COUNTS}  # the others are text
 MERGE_MEMORY = "256MB"  # for the sorts of a merge; a million snapshots fit
+BULK_ROWS = 20_000  # snapshots of a new month; fewer are not worth keeping other writers out for
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +133,15 @@ def merge(connection: Connection) -> Changes:
     """Merge what is staged into channels, candidates and snapshots.
 
     Rows are taken in the order of their keys, so that two merges at once wait for each other
-    instead of locking each other out.
+    instead of locking each other out. (The upsert of candidates locks those too that it leaves as
+    they are; what touches them later waits for nobody.) New months of many snapshots are filled
+    before the partition has its key and its reference to candidates: that halves an import.
     """
     run(connection, f"SET LOCAL work_mem = '{MERGE_MEMORY}'; ANALYZE staged_facts; ANALYZE staged_snapshots")
     run(connection, _REDUCE)
+    bulk = run(connection, _NEW_PARTITIONS, {"bulk_rows": BULK_ROWS}).fetchall()
+    for partition, month, following in bulk:
+        run(connection, _fill(partition), {"month": month, "following": following})
     run(
         connection,
         "SELECT ensure_snapshot_partitions(min(observed_at), max(observed_at)) FROM moments HAVING count(*) > 0",
@@ -141,7 +149,9 @@ def merge(connection: Connection) -> Changes:
     run(connection, _MERGE_CHANNELS)
     changed = run(connection, _MERGE_CANDIDATES).fetchall()
     new = {candidate_id for candidate_id, inserted in changed if inserted}
-    run(connection, _INSERT_SNAPSHOTS)
+    for _, month, _ in bulk:
+        run(connection, "SELECT attach_snapshot_partition(%(month)s)", {"month": month})
+    run(connection, _INSERT_SNAPSHOTS, {"bulk": Multirange(Range(month, following) for _, month, following in bulk)})
     # a candidate whose facts stood, but which gained an older snapshot, must be measured again too
     touched = run(connection, _TOUCH).fetchall()
     updated = ({candidate_id for candidate_id, _ in changed} | {row[0] for row in touched}) - new
@@ -313,14 +323,33 @@ WHERE {_any_newer("candidates", (*CANDIDATE_FACTS, *COUNTS))}
 RETURNING candidate_id, xmax = 0
 """
 
+# The months that begin with so many rows at once that they are loaded before their partition has a key.
+_NEW_PARTITIONS = """
+SELECT name, month, (month AT TIME ZONE 'UTC' + interval '1 month') AT TIME ZONE 'UTC'
+FROM (
+    SELECT date_trunc('month', observed_at, 'UTC') AS month FROM moments
+    GROUP BY 1 HAVING count(*) >= %(bulk_rows)s ORDER BY 1
+) AS months, new_snapshot_partition(month) AS name
+WHERE name IS NOT NULL
+"""
+
+_SNAPSHOT_COLUMNS = ", ".join(STAGED_SNAPSHOTS)
+
+
+def _fill(partition: str) -> str:
+    return f"""
+        INSERT INTO {partition} ({_SNAPSHOT_COLUMNS}) SELECT {_SNAPSHOT_COLUMNS} FROM moments
+        WHERE observed_at >= %(month)s AND observed_at < %(following)s
+    """
+
+
 # A snapshot is never overwritten; two answers for the same moment are joined: what one lacks the other
 # gives, and of two counts the greater stands (counts grow, so it is the later look).
-_INSERT_SNAPSHOTS = """
+_INSERT_SNAPSHOTS = f"""
 CREATE TEMP TABLE added ON COMMIT DROP AS
 WITH written AS (
-    INSERT INTO snapshots (candidate_id, observed_at, views, likes, comments, country, exact, tier, source)
-    SELECT candidate_id, observed_at, views, likes, comments, country, exact, tier, source
-    FROM moments  -- made in the order of the key
+    INSERT INTO snapshots ({_SNAPSHOT_COLUMNS}) SELECT {_SNAPSHOT_COLUMNS}
+    FROM moments WHERE NOT observed_at <@ %(bulk)s::tstzmultirange  -- made in the order of the key
     ON CONFLICT (candidate_id, observed_at) DO UPDATE SET
         views = greatest(snapshots.views, excluded.views),
         likes = greatest(snapshots.likes, excluded.likes),
@@ -337,7 +366,11 @@ WITH written AS (
             greatest(snapshots.source COLLATE "C", excluded.source))
     RETURNING candidate_id
 )
-SELECT candidate_id, count(*) AS snapshots FROM written GROUP BY candidate_id
+SELECT candidate_id, count(*) AS snapshots FROM (
+    SELECT candidate_id FROM written
+  UNION ALL
+    SELECT candidate_id FROM moments WHERE observed_at <@ %(bulk)s::tstzmultirange
+) AS together GROUP BY candidate_id
 """
 
 _TOUCH = """

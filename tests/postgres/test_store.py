@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -64,6 +65,13 @@ ROWS = st.lists(st.tuples(OBSERVATIONS, st.booleans()), min_size=1, max_size=12)
 Row = tuple[Observation, bool]
 
 
+@pytest.fixture(params=["in bulk", "row by row"], autouse=True)
+def way_of_new_months(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that holds for a merge holds for both ways to fill a month's new partition."""
+    if request.param == "in bulk":
+        monkeypatch.setattr(store, "BULK_ROWS", 1)
+
+
 def observation(video_id: str = "v1", at: datetime = START, views: int | None = 1, **facts: Any) -> Observation:
     tier, source = facts.pop("tier", "full"), facts.pop("source", "test")
     facts = {"title": "A title", **facts}
@@ -96,6 +104,7 @@ def empty() -> None:
     with db.transaction("owner") as connection:
         connection.execute(text("DELETE FROM candidates"))  # cheaper than TRUNCATE for a few rows
         connection.execute(text("DELETE FROM channels"))
+        connection.execute(text("DROP TABLE IF EXISTS snapshots_2026_01, snapshots_2026_02"))
 
 
 def arrive(parts: Sequence[Sequence[Row]]) -> None:
@@ -250,6 +259,20 @@ def test_one_bad_row_leaves_nothing_behind(database: str) -> None:
     assert tables() == {"channels": [], "candidates": [], "snapshots": []}
 
 
+def test_a_snapshot_of_no_candidate_is_refused(database: str) -> None:
+    def merge_a_lone_snapshot() -> None:
+        with db.transaction("worker") as connection:
+            store.stage(connection)
+            cursor = db.psycopg_connection(connection).cursor()
+            with store.copy(cursor, "staged_snapshots", store.STAGED_SNAPSHOTS) as copy:
+                copy.write_row(("youtube:v1", START, 1, None, None, None, True, "full", "test"))
+            store.merge(connection)
+
+    with pytest.raises(psycopg.errors.ForeignKeyViolation):
+        merge_a_lone_snapshot()
+    assert tables() == {"channels": [], "candidates": [], "snapshots": []}
+
+
 def test_two_connections_that_merge_the_same_rows_lose_nothing_and_do_not_lock_each_other_out(database: str) -> None:
     def rows(way: int) -> list[Observation]:
         numbers = range(300) if way else range(299, -1, -1)
@@ -297,3 +320,75 @@ def test_snapshots_land_in_the_partition_of_their_month(database: str) -> None:
     write(*(observation(at=moment) for moment in MOMENTS))
     found = read("SELECT tableoid::regclass::text AS part, count(*) AS n FROM snapshots GROUP BY 1 ORDER BY 1")
     assert found == [{"part": "snapshots_2026_01", "n": 2}, {"part": "snapshots_2026_02", "n": 3}]
+
+
+def test_a_month_comes_in_bulk_only_if_it_is_new_and_large(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled: list[str] = []
+    fill = store._fill
+
+    def watched(partition: str) -> str:
+        filled.append(partition)
+        return fill(partition)
+
+    monkeypatch.setattr(store, "_fill", watched)
+    monkeypatch.setattr(store, "BULK_ROWS", 3)  # MOMENTS: two lie in January, three in February
+    changes = write(*(observation(at=moment) for moment in MOMENTS), observation("v2"))
+    assert filled == ["snapshots_2026_01", "snapshots_2026_02"]
+    assert (changes.new, changes.snapshots) == (("youtube:v1", "youtube:v2"), 6)
+    filled.clear()
+    changes = write(
+        *(observation(f"v{number}", at=MOMENTS[-1]) for number in range(4)),
+        observation(at=START - timedelta(days=31), views=0),
+    )
+    assert filled == []
+    assert (changes.new, changes.updated) == (("youtube:v0", "youtube:v3"), ("youtube:v1", "youtube:v2"))
+    assert changes.snapshots == 4  # v1 had its last moment already
+
+
+def test_a_partition_is_like_one_that_postgres_makes(database: str) -> None:
+    """Whichever way it was filled: same columns, key, reference, checks, triggers and rights."""
+    write(*(observation(at=moment) for moment in MOMENTS))
+    with db.transaction("owner") as connection:
+        connection.execute(
+            text(
+                "CREATE TABLE snapshots_2025_01 PARTITION OF snapshots FOR VALUES FROM ('2025-01-01Z') TO ('2025-02-01Z')"
+            )
+        )
+
+    def looks(partition: str) -> list[str]:
+        found = read(f"""
+            SELECT 'constraint ' || json_build_array(conname, contype, pg_get_constraintdef(oid), convalidated,
+                conislocal, coninhcount, connoinherit, condeferrable, conparentid) AS it
+            FROM pg_constraint WHERE conrelid = '{partition}'::regclass
+          UNION ALL
+            SELECT 'index ' || json_build_array(pg_get_indexdef(indexrelid), indisprimary, indisvalid, indisready,
+                (SELECT inhparent::regclass FROM pg_inherits WHERE inhrelid = indexrelid))
+            FROM pg_index WHERE indrelid = '{partition}'::regclass
+          UNION ALL
+            SELECT 'trigger ' || json_build_array(tgfoid::regproc, tgtype, tgenabled, tgparentid, tgconstrrelid::regclass)
+            FROM pg_trigger WHERE tgrelid = '{partition}'::regclass
+          UNION ALL
+            SELECT 'column ' || json_build_array(attname, attnum, atttypid::regtype, attnotnull, attislocal,
+                attinhcount, attcollation::regcollation, attidentity, attacl,
+                (SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE adrelid = attrelid AND adnum = attnum))
+            FROM pg_attribute WHERE attrelid = '{partition}'::regclass
+          UNION ALL
+            SELECT 'table ' || json_build_array(relkind, relpersistence, relispartition, relowner::regrole, relam,
+                reloptions, relrowsecurity, relreplident, relchecks, relhastriggers,
+                coalesce(relacl, acldefault('r', relowner))::text,
+                (SELECT inhparent::regclass FROM pg_inherits WHERE inhrelid = pg_class.oid))
+            FROM pg_class WHERE oid = '{partition}'::regclass
+        """)
+        return sorted(row["it"].replace(partition, "PARTITION") for row in found)
+
+    expected = looks("snapshots_2025_01")
+    assert looks("snapshots_2026_01") == expected
+    assert looks("snapshots_2026_02") == expected
+    assert {line.split()[0] for line in expected} == {"constraint", "index", "trigger", "column", "table"}
+
+
+def test_a_snapshot_goes_with_its_candidate(database: str) -> None:
+    write(*(observation(at=moment) for moment in MOMENTS), observation("v2"))
+    with db.transaction("worker") as connection:
+        connection.execute(text("DELETE FROM candidates WHERE video_id = 'v1'"))
+    assert read("SELECT candidate_id FROM snapshots") == [{"candidate_id": "youtube:v2"}]
