@@ -27,7 +27,7 @@ from rich.progress import (
 from rich.table import Table
 
 from miles import __version__, db, settings
-from miles.errors import MilesError
+from miles.errors import MilesError, ModelUnavailable
 
 app = typer.Typer(
     name="miles",
@@ -80,6 +80,28 @@ def _progress(text: str, *counts: ProgressColumn) -> Iterator[Callable[[float, f
     with Progress(*columns, console=people, transient=True, disable=not people.is_terminal) as bar:
         task = bar.add_task(text, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _score_stored(everything: bool = False) -> dict[str, Any]:
+    """Score what the database holds: measure before, sum up after (without a model, too: then it raises)."""
+    from miles import rollups, score_candidates, scoring
+
+    problem: ModelUnavailable | None = None
+    outcome: dict[str, Any] = {"scored": 0}
+    try:
+        model = scoring.load(settings.load().model_folder)
+        with db.transaction("worker") as connection:
+            rollups.measure(connection)
+        with _progress("Scoring") as report:
+            scored = score_candidates.score_pending(model, everything=everything, on_progress=report)
+        outcome = {"scored": scored, "model_version": model.version}
+    except ModelUnavailable as error:
+        problem = error
+    with db.transaction("worker") as connection:
+        rollups.refresh(connection)
+    if problem:
+        raise problem
+    return outcome
 
 
 def _version(wanted: bool) -> None:
@@ -161,7 +183,7 @@ def collect(
     as_json: Json = False,
 ) -> None:
     """Collect videos with yt-dlp now, store them, and score them."""
-    from miles import collecting, rollups, score_candidates, scoring
+    from miles import collecting
 
     db.ready()
     with _progress("Collecting") as report:
@@ -174,11 +196,8 @@ def collect(
         )
     problem = None
     if outcome.candidate_ids:
-        with db.transaction("worker") as connection:
-            rollups.refresh(connection)
         try:
-            model = scoring.load(settings.load().model_folder)
-            score_candidates.score_pending(model, candidate_ids=outcome.candidate_ids)
+            _score_stored()
         except MilesError as error:  # the videos are in; they will be scored when the model is back
             problem = str(error)
     document = {key: value for key, value in asdict(outcome).items() if key != "items"}
@@ -209,23 +228,15 @@ def score(
         raise typer.BadParameter("--input and --output go together", param_hint="--input")
     if input_file is not None and everything:
         raise typer.BadParameter("--all is about the database and --input about a file", param_hint="--all")
-    model = scoring.load(settings.load().model_folder)
     if input_file is not None and output_file is not None:
+        model = scoring.load(settings.load().model_folder)
         with _progress("Scoring") as report:
             scored = score_file.score_file(input_file, output_file, model, on_progress=report)
         _answer(as_json, {"scored": scored, "model_version": model.version, "output": str(output_file)}, "Scored")
         return
 
-    from miles import rollups, score_candidates
-
     db.ready()
-    with _progress("Measuring"), db.transaction("worker") as connection:
-        rollups.measure(connection)
-    with _progress("Scoring") as report:
-        scored = score_candidates.score_pending(model, everything=everything, on_progress=report)
-    with _progress("Rolling up"), db.transaction("worker") as connection:
-        rollups.refresh(connection)
-    _answer(as_json, {"scored": scored, "model_version": model.version}, "Scored")
+    _answer(as_json, _score_stored(everything), "Scored")
 
 
 @app.command(epilog="Example: python -m miles worker --concurrency 2")
@@ -323,7 +334,6 @@ def sample(
 ) -> None:
     """Load about 2,000 invented videos to try Miles with; every page says that they are a sample."""
     from miles import sample as samples
-    from miles import score_candidates, scoring
 
     db.ready()
     if remove:
@@ -331,9 +341,7 @@ def sample(
         return
     with _progress("Inventing videos") as report:
         loaded = samples.load(seed=seed, on_progress=report)
-    with _progress("Scoring") as report:
-        scored = score_candidates.score_pending(scoring.load(settings.load().model_folder), on_progress=report)
-    _answer(as_json, {"loaded": loaded, "scored": scored}, "Sample")
+    _answer(as_json, {"loaded": loaded, **_score_stored()}, "Sample")
 
 
 @app.command(epilog="Example: python -m miles status --json")

@@ -30,7 +30,10 @@ with head:
 filters.complain(chosen)
 
 if whole is None:
-    page.no_match() if state.model_version else page.not_scored()
+    if chosen.active:
+        page.no_match()
+    else:
+        page.not_scored()
     st.stop()
 
 left, right = st.columns(2, gap="medium")
