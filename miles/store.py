@@ -135,7 +135,7 @@ def merge(connection: Connection) -> Changes:
     Rows are taken in the order of their keys, so that two merges at once wait for each other
     instead of locking each other out. (The upsert of candidates locks those too that it leaves as
     they are; what touches them later waits for nobody.) New months of many snapshots are filled
-    before the partition has its key and its reference to candidates: that halves an import.
+    before the partition has its key and its reference to candidates: that takes less than half the time.
     """
     run(connection, f"SET LOCAL work_mem = '{MERGE_MEMORY}'; ANALYZE staged_facts; ANALYZE staged_snapshots")
     run(connection, _REDUCE)
