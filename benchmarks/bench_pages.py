@@ -26,6 +26,8 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from miles import settings
+
 PROJECT = Path(__file__).resolve().parent.parent
 RUNS = 5
 
@@ -40,6 +42,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="miles-bench-") as folder:
             os.environ.update(MILES_HOME=folder, MILES_START_WORKER="0")
             os.environ.pop("DATABASE_URL", None)
+            settings.load.cache_clear()
             measure(given.file.resolve(), share, Path(folder))
 
 
@@ -50,12 +53,10 @@ def measure(file: Path, share: float, folder: Path) -> None:
     db.ready()
     source = file if share >= 1 else sample_channels(file, share, folder / "share.parquet")
     for command in (["import", str(source)], ["score"]):
-        subprocess.run(
-            [sys.executable, "-W", "ignore", "-m", "miles", *command],
-            cwd=PROJECT,
-            check=False,
-            stdout=subprocess.DEVNULL,
-        )
+        begun = time.perf_counter()
+        miles = [sys.executable, "-W", "ignore", "-m", "miles", *command]
+        subprocess.run(miles, cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
+        print(f"{share:>6.0%} {command[0]} took {time.perf_counter() - begun:.0f} s", flush=True)
     from sqlalchemy import text
 
     with db.transaction("viewer") as connection:

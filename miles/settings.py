@@ -7,8 +7,10 @@ what is ours begins with `MILES_`.
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from miles.errors import MilesError
 
 PROJECT = Path(__file__).resolve().parent.parent  # the checkout: Home.py, pages/, model/
 
@@ -54,5 +56,9 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def load() -> Settings:
-    """The settings of this process, read once."""
-    return Settings()  # type: ignore[call-arg]  # every field has a default or an environment name
+    """The settings of this process, read once. Raises MilesError naming each variable that makes no sense."""
+    try:
+        return Settings()  # type: ignore[call-arg]  # every field has a default or an environment name
+    except ValidationError as error:
+        wrong = "; ".join(f"{problem['loc'][0]} ({problem['msg']})" for problem in error.errors())
+        raise MilesError(f"These environment variables make no sense: {wrong}. Correct or unset them.") from error
