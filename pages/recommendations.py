@@ -30,16 +30,7 @@ with st.form("request"):
             max_chars=200,
             width=210,
         )
-        language = st.selectbox(
-            "Language",
-            sorted(create.LANGUAGE_NAMES, key=create.LANGUAGE_NAMES.__getitem__),
-            index=None,
-            key="language",
-            bind="query-params",
-            format_func=create.LANGUAGE_NAMES.__getitem__,
-            placeholder="Any",
-            width=140,
-        )
+        language = create.language(width=140)
         platform = st.selectbox(
             "Platform",
             create.platforms(),

@@ -55,16 +55,7 @@ with form:
             placeholder="Any",
             width=200,
         )
-        language = st.selectbox(
-            "Language",
-            sorted(create.LANGUAGE_NAMES, key=create.LANGUAGE_NAMES.__getitem__),
-            index=None,
-            key="language",
-            bind="query-params",
-            format_func=create.LANGUAGE_NAMES.__getitem__,
-            placeholder="Any",
-            width=200,
-        )
+        language = create.language(width=200)
         duration = st.number_input(
             "Length in seconds",
             min_value=1,

@@ -25,6 +25,20 @@ LEAST = 0.01  # times the usual; where an interval ends in a chart
 MOST_DRAWN = 15  # titles in a chart; more rows are read better in the table
 
 
+def language(width: int) -> str | None:
+    """The choice of a language, or none; part of the address."""
+    return st.selectbox(
+        "Language",
+        sorted(LANGUAGE_NAMES, key=LANGUAGE_NAMES.__getitem__),
+        index=None,
+        key="language",
+        bind="query-params",
+        format_func=LANGUAGE_NAMES.__getitem__,
+        placeholder="Any",
+        width=width,
+    )
+
+
 @st.cache_data(ttl=data.FRESH, max_entries=200, show_spinner=False)
 def channels(search: str) -> list[KnownChannel]:
     with db.transaction("viewer") as connection:
