@@ -158,13 +158,12 @@ def refresh(timestamp: int) -> None:
 
 @app.task(name="load_sample", lock="sample", retry=_Retry())
 def load_sample() -> None:
-    """Make the sample data, then have it scored."""
+    """Make the sample data with its summaries, then have it scored (which sums up again)."""
     from miles import sample
 
     sample.load()
     with db.transaction("worker") as connection:
         defer_score(connection)
-        defer_roll_up(connection)
 
 
 @app.task(name="remove_sample", lock="sample", retry=_Retry())
@@ -173,8 +172,6 @@ def remove_sample() -> None:
     from miles import sample
 
     sample.remove()
-    with db.transaction("worker") as connection:
-        defer_roll_up(connection)
 
 
 @lru_cache(maxsize=1)
