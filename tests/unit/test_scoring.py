@@ -126,10 +126,19 @@ def test_no_input_no_score(model):
 
 def test_like_titles_lie_closer_than_unlike_ones(model):
     titles = ["How to bake bread", "Baking bread at home", "Top 10 football goals"]
-    vectors = model._encode_titles(titles)
-    a, b, c = (vectors[title].astype(np.float32) for title in titles)
+    a, b, c = model.embed_titles(titles)
     assert np.linalg.norm(a) == pytest.approx(1, abs=1e-2)
     assert a @ b > a @ c + 0.2
+
+
+def test_embedded_titles_come_in_order_and_do_not_depend_on_each_other(model, monkeypatch):
+    monkeypatch.setattr(scoring, "CHUNK", 7)
+    titles = [video.title for video in many()]
+    together = scoring.load().embed_titles(titles)
+    assert together.shape == (len(titles), model.manifest["inputs"]["text_width"])
+    assert together.dtype == np.float32
+    assert np.array_equal(together, np.concatenate([model.embed_titles([title]) for title in titles]))
+    assert model.embed_titles([]).shape == (0, together.shape[1])
 
 
 def test_a_draft_with_a_channel_has_a_multiple_and_one_without_says_so(model):
