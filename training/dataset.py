@@ -9,7 +9,7 @@ import hashlib
 import math
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -19,15 +19,23 @@ import pandas as pd
 
 from miles.features import AGE_BANDS, DAY, HISTORY, GrowthCurve, PastVideo, ScoreInput, category_group
 
-Split = Literal["fit", "calibrate", "none"]
-
-FIT_UNTIL = datetime(2026, 5, 1, tzinfo=UTC)  # publication; later videos are never fitted
-CALIBRATE_UNTIL = datetime(2026, 6, 1, tzinfo=UTC)
+Split = Literal["fit", "calibrate", "look", "none"]
 KNOTS = (0.15, 0.25, 0.375, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0)  # days, of the growth curve
 FIRST_DAY = (0.25, 1.5)  # days: the age at which a count can be moved to 24 h
 YOUNG = (0.25, 3.0)  # days: the age of the judge's candidates
 LATER = {"3d": (2.5, 3.0, 3.5), "7d": (6.0, 7.0, 8.0)}  # days after the observation
 OLD_WEIGHT = 0.25  # observations of older candidates: for the product, not for the yardstick
+
+
+@dataclass(frozen=True, slots=True)
+class Periods:
+    """The split by time: by publication, what is fitted, what is calibrated on, and what is only looked at."""
+
+    fit_until: datetime
+    calibrate_until: datetime
+
+
+PERIODS = Periods(datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC))  # of the shared data
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +55,19 @@ def is_held_out(channel_id: str) -> bool:
     return int(hashlib.sha256(channel_id.encode()).hexdigest(), 16) % 10 == 1
 
 
-def split_of(channel_id: str, published_at: datetime) -> Split:
-    if is_held_out(channel_id) or published_at >= CALIBRATE_UNTIL:
+def split_of(channel_id: str, published_at: datetime, periods: Periods = PERIODS) -> Split:
+    if published_at >= periods.calibrate_until:
+        return "look"
+    if is_held_out(channel_id):
         return "none"
-    return "fit" if published_at < FIT_UNTIL else "calibrate"
+    return "fit" if published_at < periods.fit_until else "calibrate"
+
+
+def periods_of(daily: pd.DataFrame) -> Periods:
+    """The same split for data of any span: the last two of its months, or sixths if it is short."""
+    first, last = daily["published_at"].min().to_pydatetime(), daily["published_at"].max().to_pydatetime()
+    one = min(timedelta(days=30), (last - first) / 6)
+    return Periods(last - 2 * one, last - one)
 
 
 def read_observations(folder: Path) -> pd.DataFrame:
@@ -83,12 +100,12 @@ def read_observations(folder: Path) -> pd.DataFrame:
     return daily.sort_values(["video_id", "fetched_at"], kind="stable").reset_index(drop=True)
 
 
-def fit_growth_curve(daily: pd.DataFrame) -> GrowthCurve:
+def fit_growth_curve(daily: pd.DataFrame, periods: Periods = PERIODS) -> GrowthCurve:
     """Slopes of log10(views) in log10(age) between the knots, from consecutive observations."""
     follows = daily["video_id"].eq(daily["video_id"].shift(-1)).to_numpy()
     held_out = {c: is_held_out(c) for c in daily["channel_id"].unique()}
     usable = follows & ~daily["channel_id"].map(held_out).to_numpy()
-    usable &= (daily["published_at"] < FIT_UNTIL).to_numpy() & (daily["views"] > 0).to_numpy()
+    usable &= (daily["published_at"] < periods.fit_until).to_numpy() & (daily["views"] > 0).to_numpy()
     a0, a1 = daily["age"].to_numpy(), daily["age"].shift(-1).to_numpy()
     usable &= (a0 >= KNOTS[0]) & (a1 <= KNOTS[-1]) & (a1 - a0 <= 2.5)
     grown = np.log10(daily["views"].shift(-1).to_numpy() + 1) - np.log10(daily["views"].to_numpy() + 1)
@@ -108,8 +125,11 @@ def fit_growth_curve(daily: pd.DataFrame) -> GrowthCurve:
     return GrowthCurve(KNOTS, tuple(round(float(g), 5) for g in gains))
 
 
-def make_cases(daily: pd.DataFrame, curve: GrowthCurve) -> list[Case]:
-    """Every case that may be learnt from or calibrated on, in a fixed order."""
+def make_cases(daily: pd.DataFrame, curve: GrowthCurve, periods: Periods = PERIODS) -> list[Case]:
+    """Every case to learn from, to calibrate on or to look at, in a fixed order.
+
+    To look at: the latest period, channels set apart among them, each video once per question.
+    """
     start = daily["video_id"].ne(daily["video_id"].shift(1)).to_numpy()
     first = daily[start]
     pasts = _pasts(first, curve)
@@ -119,7 +139,7 @@ def make_cases(daily: pd.DataFrame, curve: GrowthCurve) -> list[Case]:
     for low, high in pairwise(bounds):
         video = rows[low:high]
         published = video[0].published_at.to_pydatetime()
-        split = split_of(video[0].channel_id, published)
+        split = split_of(video[0].channel_id, published, periods)
         if split == "none":
             continue
         past = pasts[video[0].channel_id]
@@ -131,7 +151,7 @@ def make_cases(daily: pd.DataFrame, curve: GrowthCurve) -> list[Case]:
             if later["3d"] is None and later["7d"] is None:
                 continue
             young = i == 0 and YOUNG[0] <= row.age <= YOUNG[1]
-            if not young and (row.age > 30 or i % 3):  # neighbouring days say the same
+            if not young and (split == "look" or row.age > 30 or i % 3):  # neighbouring days say the same
                 continue
             weight = 1.0 if young else OLD_WEIGHT
             cases.append(
@@ -172,17 +192,21 @@ def _input(row, past: list[PastVideo], draft: bool) -> ScoreInput:
         key=row.video_id,
         title=row.title if isinstance(row.title, str) else "",
         channel_id=row.channel_id,
-        category_id=int(row.category_id),
-        duration=float(row.duration),
+        category_id=_whole(row.category_id),
+        duration=None if pd.isna(row.duration) else float(row.duration),
         language=row.default_language if isinstance(row.default_language, str) else None,
         published_at=published,
         observed_at=None if draft else observed,
         views=None if draft else int(row.views),
-        likes=None if draft else int(row.likes),
-        comments=None if draft else int(row.comments),
-        country_count=None if draft else int(row.countries),
+        likes=None if draft else _whole(row.likes),
+        comments=None if draft else _whole(row.comments),
+        country_count=None if draft else _whole(row.countries),
         history=tuple(known),
     )
+
+
+def _whole(x: float | int | None) -> int | None:
+    return None if pd.isna(x) else int(x)
 
 
 def _velocity(video: list, i: int, low: float, aim: float, high: float) -> float | None:
