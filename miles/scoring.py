@@ -120,6 +120,9 @@ class Model:
         """Cleaned title -> (384,) float16; from memory where it was met lately."""
         wanted = list(dict.fromkeys(map(_clean, titles)))
         found = self._titles.get(wanted)
+        # No title is no vector, as where training hid it; the encoder would make a title's of nothing.
+        nothing = np.zeros(self.manifest["inputs"]["text_width"], dtype=np.float16)
+        found |= {title: nothing for title in wanted if not title.strip()}
         new = [title for title in wanted if title not in found]
         ids = [encoding.ids for encoding in self._tokenizer.encode_batch(new)]
         # Longest first, so that no processor is left with a long one at the end.

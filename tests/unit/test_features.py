@@ -122,6 +122,12 @@ def test_a_moment_without_a_zone_is_utc():
     assert encode(naive, CURVE, 4.0).age_days == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("title", ["", " \t"])
+def test_no_title_is_not_known_rather_than_a_title_of_no_letters(title):
+    row = encode(ScoreInput("k", title), CURVE, 4.0)
+    assert np.isnan(row.context[GROUPS["title"]]).all()
+
+
 def test_all_but_the_title_may_be_missing():
     row = encode(ScoreInput("k", "Only a title"), CURVE, 4.0)
     assert np.isnan(row.context[GROUPS["video"]]).all()

@@ -141,6 +141,14 @@ def test_embedded_titles_come_in_order_and_do_not_depend_on_each_other(model, mo
     assert model.embed_titles([]).shape == (0, together.shape[1])
 
 
+def test_a_title_that_is_hidden_leaves_a_score_of_all_the_rest(model):
+    video = next(v for v in many() if v.mode == "draft" and len(v.history) >= 7)
+    hidden, blank, named = model.score([replace(video, title=""), replace(video, title="  "), video])
+    assert replace(hidden, note=None) == replace(blank, note=None)
+    assert hidden.viral_score != named.viral_score
+    assert not model.embed_titles([""]).any()
+
+
 def test_a_draft_with_a_channel_has_a_multiple_and_one_without_says_so(model):
     with_channel = next(v for v in many() if v.mode == "draft" and len(v.history) >= 7)
     score, without = model.score([with_channel, replace(with_channel, history=())])
