@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import procrastinate
@@ -174,12 +173,11 @@ def remove_sample() -> None:
     sample.remove()
 
 
-@lru_cache(maxsize=1)
 def model() -> "scoring.Model":
-    """The model of this worker, loaded once. Raises ModelUnavailable, each time until it is there."""
-    from miles import scoring
+    """The model in force. Raises ModelUnavailable, each time until it is there."""
+    from miles import registry
 
-    return scoring.load(settings.load().model_folder)
+    return registry.active_model()
 
 
 def defer_collection(

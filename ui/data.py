@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from miles import browse, db, settings
+from miles import browse, db, registry
 from miles.browse import Day, Detail, Filters, Options, Pattern, Row, Scores, Sort, State
 
 if TYPE_CHECKING:
@@ -17,12 +17,9 @@ FRESH = 30  # seconds; newly collected videos show within half a minute
 SLOW = 300  # seconds; for what reads all rows of a set, and changes little
 
 
-@st.cache_resource(show_spinner=False)
 def model() -> "Model":
-    """The model of this process, loaded and verified once. Raises ModelUnavailable."""
-    from miles import scoring  # onnxruntime takes a second to import; only the pages that score need it
-
-    return scoring.load(settings.load().model_folder)
+    """The model in force, kept by this process until another one comes into force. Raises ModelUnavailable."""
+    return registry.active_model()
 
 
 @st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False)

@@ -225,7 +225,6 @@ def test_a_collection_is_done_then_scored_and_rolled_up(site: Site) -> None:
 def test_without_a_model_a_score_job_fails_and_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MILES_MODEL", str(tmp_path / "no-model"))
     settings.load.cache_clear()
-    jobs.model.cache_clear()
     with db.transaction("operator") as connection:
         jobs.defer_score(connection)
     work_off()
