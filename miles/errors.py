@@ -4,6 +4,8 @@ The message of a MilesError says what happened and what to do next; pages show i
 line prints it. Anything else that is raised is a bug and keeps its traceback.
 """
 
+from datetime import datetime
+
 
 class MilesError(Exception):
     """Base of every error whose message is written for the person using Miles."""
@@ -24,11 +26,36 @@ class ModelUnavailable(MilesError):
 class SourceError(MilesError):
     """A video source did not give what was asked for. `kind` says what to do about it."""
 
-    def __init__(self, message: str, kind: str = "transient", status: int | None = None) -> None:
+    def __init__(
+        self, message: str, kind: str = "transient", status: int | None = None, expected: bool = False
+    ) -> None:
         super().__init__(message)
         #: transient | rate_limited | gone | extractor | invalid
         self.kind = kind
         #: the HTTP status, where there was one
+        self.status = status
+        #: whether it is the source's own answer (yt-dlp's `expected`), and no defect of the reading
+        self.expected = expected
+
+
+class SourcePaused(MilesError):
+    """No request may be sent to a source before a moment: it refused us, or its budget is used up."""
+
+    def __init__(self, message: str, source: str, until: datetime) -> None:
+        super().__init__(message)
+        self.source = source
+        #: UTC
+        self.until = until
+
+
+class ImageRefused(MilesError):
+    """A picture can't be fetched, or is none that we use. `kind` says which, `status` what its server answered."""
+
+    def __init__(self, message: str, kind: str, status: int | None = None) -> None:
+        super().__init__(message)
+        #: of the address: address | unreachable | timeout | status;
+        #: of the bytes: too_large | too_many_pixels | too_small | not_an_image
+        self.kind = kind
         self.status = status
 
 

@@ -5,6 +5,7 @@ what is ours begins with `MILES_`.
 """
 
 from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -33,6 +34,8 @@ class Settings(BaseSettings):
     """Proxy address for yt-dlp and for images, e.g. http://127.0.0.1:8899."""
     ssl_cert_file: Path | None = Field(None, alias="SSL_CERT_FILE")
     """Certificate authorities to trust instead of the bundled ones (PEM)."""
+    image_networks: str = Field("", alias="MILES_IMAGE_NETWORKS")
+    """Networks, separated by commas, that pictures may be fetched from though they are not the public internet."""
     request_delay: float = Field(5.0, alias="MILES_REQUEST_DELAY", ge=0)
     """Seconds between two full extractions; a guest who asks faster is refused before long."""
     refresh_topics: str = Field("", alias="MILES_REFRESH_TOPICS")
@@ -48,10 +51,26 @@ class Settings(BaseSettings):
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().resolve()
 
+    @field_validator("image_networks")
+    @classmethod
+    def _only_networks(cls, networks: str) -> str:
+        for network in _listed(networks):
+            ip_network(network)
+        return networks
+
+    @property
+    def private_images(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Networks that pictures may be fetched from though they are not public."""
+        return tuple(map(ip_network, _listed(self.image_networks)))
+
     @property
     def thumbnails(self) -> Path:
         """Folder of the stored thumbnails."""
         return self.home / "thumbnails"
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, map(str.strip, text.split(","))))
 
 
 @lru_cache(maxsize=1)

@@ -32,6 +32,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
             monkeypatch.delenv(name)
     monkeypatch.setenv("MILES_HOME", str(tmp_path / "miles"))
     monkeypatch.setenv("MILES_START_WORKER", "0")
+    monkeypatch.setenv("MILES_IMAGE_NETWORKS", "127.0.0.0/8")  # where the tests' own sites are
     settings.load.cache_clear()
     yield
     settings.load.cache_clear()
