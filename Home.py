@@ -1,75 +1,88 @@
-"""Miles's dashboard: the frame around every page. `streamlit run Home.py`, or `python -m miles up`."""
+"""Miles's dashboard: the frame around every page. `streamlit run Home.py`, or `python -m miles up`.
+
+Streamlit's server imports this file once and finds `app`: the pages, and the HTTP API beside them at /api.
+For each visitor it then runs the file again, as a script.
+"""
 
 from pathlib import Path
 
 import streamlit as st
-
-from ui import page
+from starlette.routing import Mount
 
 FOLDER = Path(__file__).parent
 
-st.set_page_config(
-    page_title="Miles",
-    page_icon=FOLDER / "ui" / "mark.svg",
-    layout="wide",
-    menu_items={"About": "Miles collects short videos, scores them with an embedded model and shows what takes off."},
-)
-st.logo(FOLDER / "ui" / "logo.svg", size="large", icon_image=FOLDER / "ui" / "mark.svg")
+if __name__ == "Home":  # the server's import, not a visitor's run
+    from miles import api
 
-here = st.navigation(
-    {
-        "": [
-            st.Page(
-                "pages/home.py",
-                title="Home",
-                icon=":material/home:",
-                default=True,
-                help="What is taking off now, how fresh the data is, and what to do next.",
-            ),
-        ],
-        "Explore": [
-            st.Page(
-                "pages/trending.py",
-                title="Trending",
-                icon=":material/local_fire_department:",
-                help="Candidates as cards or as a table: filter, sort, open the details, export.",
-            ),
-            st.Page(
-                "pages/scores.py",
-                title="Scores",
-                icon=":material/bar_chart:",
-                help="How the scores are spread by platform, category, duration and age, and how they hold up.",
-            ),
-            st.Page(
-                "pages/title_patterns.py",
-                title="Title patterns",
-                icon=":material/title:",
-                help="Which words and forms of titles go with more views than the channel usually gets.",
-            ),
-        ],
-        "Create": [
-            st.Page(
-                "pages/score_lab.py",
-                title="Score lab",
-                icon=":material/science:",
-                help="Score a title and a thumbnail before publishing.",
-            ),
-            st.Page(
-                "pages/recommendations.py",
-                title="Recommendations",
-                icon=":material/lightbulb:",
-                help="A topic and a vibe in, concepts out, each with the videos that back it.",
-            ),
-        ],
-        "Operate": [
-            st.Page(
-                "pages/operations.py",
-                title="Operations",
-                icon=":material/settings:",
-                help="Collect now, follow jobs, retry failed ones, see versions.",
-            ),
-        ],
-    }
-)
-with page.frame():
-    here.run()
+    beside = api.beside_dashboard()
+    app = st.App(__file__, routes=[Mount("/api", beside)], lifespan=lambda _: api.running(beside))
+else:
+    from ui import page
+
+    st.set_page_config(
+        page_title="Miles",
+        page_icon=FOLDER / "ui" / "mark.svg",
+        layout="wide",
+        menu_items={
+            "About": "Miles collects short videos, scores them with an embedded model and shows what takes off."
+        },
+    )
+    st.logo(FOLDER / "ui" / "logo.svg", size="large", icon_image=FOLDER / "ui" / "mark.svg")
+
+    here = st.navigation(
+        {
+            "": [
+                st.Page(
+                    "pages/home.py",
+                    title="Home",
+                    icon=":material/home:",
+                    default=True,
+                    help="What is taking off now, how fresh the data is, and what to do next.",
+                ),
+            ],
+            "Explore": [
+                st.Page(
+                    "pages/trending.py",
+                    title="Trending",
+                    icon=":material/local_fire_department:",
+                    help="Candidates as cards or as a table: filter, sort, open the details, export.",
+                ),
+                st.Page(
+                    "pages/scores.py",
+                    title="Scores",
+                    icon=":material/bar_chart:",
+                    help="How the scores are spread by platform, category, duration and age, and how they hold up.",
+                ),
+                st.Page(
+                    "pages/title_patterns.py",
+                    title="Title patterns",
+                    icon=":material/title:",
+                    help="Which words and forms of titles go with more views than the channel usually gets.",
+                ),
+            ],
+            "Create": [
+                st.Page(
+                    "pages/score_lab.py",
+                    title="Score lab",
+                    icon=":material/science:",
+                    help="Score a title and a thumbnail before publishing.",
+                ),
+                st.Page(
+                    "pages/recommendations.py",
+                    title="Recommendations",
+                    icon=":material/lightbulb:",
+                    help="A topic and a vibe in, concepts out, each with the videos that back it.",
+                ),
+            ],
+            "Operate": [
+                st.Page(
+                    "pages/operations.py",
+                    title="Operations",
+                    icon=":material/settings:",
+                    help="Collect now, follow jobs, retry failed ones, see versions.",
+                ),
+            ],
+        }
+    )
+    with page.frame():
+        here.run()

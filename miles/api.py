@@ -393,11 +393,11 @@ def create_app(
     service = Service(load or _shipped(chosen), chosen)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if wake:
             service.scorer.wake()
-        yield
-        await asyncio.to_thread(service.close)
+        async with running(app):
+            yield
 
     app = FastAPI(
         title="Miles",
@@ -531,6 +531,15 @@ def beside_dashboard() -> FastAPI:
         return registry.active_model()
 
     return create_app(in_force, wake=False)
+
+
+@asynccontextmanager
+async def running(app: FastAPI) -> AsyncIterator[None]:
+    """Ends the API's threads when it is left: for a parent app, which passes no lifespan events on."""
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(app.state.service.close)
 
 
 def serve(host: str | None = None, port: int | None = None) -> None:

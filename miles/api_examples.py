@@ -55,13 +55,6 @@ REQUESTS: dict[str, dict[str, Any]] = {
         "summary": "A thumbnail in base64",
         "value": {"title": "I baked bread with a broken toaster", "image": f"data:image/png;base64,{TINY_PNG}"},
     },
-    "image_url": {
-        "summary": "The address of a thumbnail",
-        "value": {
-            "title": "I baked bread with a broken toaster",
-            "image_url": "https://images.example.com/broken-toaster.jpg",
-        },
-    },
     "list": {
         "summary": "Several videos at once",
         "value": [DRAFT, {**DRAFT, "id": "variant-b", "title": "Toaster bread, but the toaster is broken"}],

@@ -82,7 +82,7 @@ class Gate:
     """Lets requests in or raises a Problem."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
-        self._keys = tuple(_digest(key) for key in settings.keys)
+        self._keys = tuple(dict.fromkeys(_digest(key) for key in settings.keys))
         self._public = settings.api_public
         self._proxies = settings.proxies
         self._rate = settings.api_rate
@@ -111,18 +111,17 @@ class Gate:
         return headers
 
     def _key(self, request: Request) -> bytes | None:
-        """The digest of the key that was sent, if it is one of ours."""
+        """The digest of the key that was sent, if it is one of ours; of several, each must be."""
         given = [*request.headers.getlist("X-API-Key")]
         for line in request.headers.getlist("Authorization"):
             scheme, _, key = line.strip().partition(" ")
-            if scheme.lower() == "bearer":
-                given.append(key.strip())
-        right = None
+            given.append(key.strip() if scheme.lower() == "bearer" else line)
+        right = []
         for digest in map(_digest, given):
             for ours in self._keys:  # all of them, always: the time taken tells nothing
                 if hmac.compare_digest(digest, ours):
-                    right = ours
-        return right
+                    right.append(ours)
+        return right[0] if right and len(right) == len(given) else None
 
     def _what_to_send(self, request: Request) -> str:
         if not self._keys:

@@ -90,7 +90,7 @@ def _progress(text: str, *counts: ProgressColumn) -> Iterator[Callable[[float, f
 
 def _score_stored(everything: bool = False) -> dict[str, Any]:
     """Score what the database holds: measure before, sum up after (without a model, too: then it raises)."""
-    from miles import registry, rollups, score_candidates
+    from miles import jobs, registry, rollups, score_candidates
 
     problem: ModelUnavailable | None = None
     outcome: dict[str, Any] = {"scored": 0}
@@ -100,6 +100,10 @@ def _score_stored(everything: bool = False) -> dict[str, Any]:
             rollups.measure(connection)
         with _progress("Scoring") as report:
             scored = score_candidates.score_pending(model, everything=everything, on_progress=report)
+        shadow = jobs.shadow_model()
+        if shadow is not None:
+            with _progress("Scoring in shadow") as report:
+                score_candidates.score_shadow(shadow, on_progress=report)
         outcome = {"scored": scored, "model_version": model.version}
     except ModelUnavailable as error:
         problem = error
@@ -273,6 +277,18 @@ def dashboard(port: int, parent: int) -> None:
     streamlit.main(
         ["run", home_page, "--server.port", str(port), "--server.headless", "true", "--server.fileWatcherType", "none"]
     )
+
+
+@app.command(epilog="Example: MILES_API_KEYS=… python -m miles api --host 0.0.0.0 --port 8600")
+def api(
+    host: Annotated[str | None, typer.Option(help="Where to listen [127.0.0.1; 0.0.0.0 where PORT is set].")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="On which port [PORT, else 8600].")] = None,
+) -> None:
+    """Serve the HTTP API alone: no database, no dashboard. See docs/api.md."""
+    from miles import api as serving
+
+    logging.getLogger().setLevel(logging.INFO)
+    serving.serve(host, port)
 
 
 @app.command(epilog='Example: python -m miles recommend --topic "street food" --vibe funny --json')
