@@ -4,16 +4,16 @@ Pure: knows nothing about ONNX, databases or files. A number that is not known i
 leaves this module; the network turns NaN into a mask of its own, never into a zero.
 """
 
-import io
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+
+from miles import decoding
+from miles.errors import ImageRefused
 
 Mode = Literal["draft", "candidate"]
 
@@ -357,7 +357,6 @@ def _channel(
 
 
 IMAGE_SIZE = (128, 72)  # pixels, width and height, as the image encoder takes it
-MAX_PIXELS = 40_000_000  # of a picture to decode; more is a decompression bomb or no thumbnail
 
 
 def pixels(image: bytes) -> np.ndarray | None:
@@ -367,15 +366,6 @@ def pixels(image: bytes) -> np.ndarray | None:
     16:9 also removes the bars of YouTube's 4:3 thumbnails.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of sizes that are refused right below
-            with Image.open(io.BytesIO(image)) as opened:
-                width, height = opened.size
-                if width < 16 or height < 16 or width * height > MAX_PIXELS:
-                    return None
-                opened.draft("RGB", (2 * IMAGE_SIZE[0], 2 * IMAGE_SIZE[1]))
-                upright = ImageOps.exif_transpose(opened).convert("RGB")
-                small = ImageOps.fit(upright, IMAGE_SIZE, Image.Resampling.BILINEAR)
-                return np.asarray(small, dtype=np.uint8)
-    except Exception:  # decoders raise almost anything on broken bytes
+        return np.asarray(decoding.middle(image, IMAGE_SIZE), dtype=np.uint8)
+    except ImageRefused:
         return None
