@@ -23,7 +23,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
 from miles import collecting, db, settings
-from miles.errors import DatabaseUnavailable, MilesError, SourceError
+from miles.errors import DatabaseUnavailable, MilesError, ModelUnavailable, SourceError
 
 if TYPE_CHECKING:
     from miles import scoring
@@ -110,7 +110,14 @@ def score(context: procrastinate.JobContext) -> None:
     loaded = model()
     with db.transaction("worker") as connection:
         rollups.measure(connection)  # the model looks at what is measured
-    score_candidates.score_pending(loaded, stop=context.should_abort)
+
+    def stop() -> bool:  # whoever puts another version in force has a score job of its own waiting
+        return context.should_abort() or model().version != loaded.version
+
+    score_candidates.score_pending(loaded, stop=stop)
+    shadow = shadow_model()
+    if shadow is not None and not stop():
+        score_candidates.score_shadow(shadow, stop=stop)
     if context.should_abort():
         raise JobAborted
     with db.transaction("worker") as connection:
@@ -178,6 +185,21 @@ def model() -> "scoring.Model":
     from miles import registry
 
     return registry.active_model()
+
+
+def shadow_model() -> "scoring.Model | None":
+    """The model that scores beside the one in force; None if there is none, or its files are not here."""
+    from miles import registry
+
+    with db.transaction("worker") as connection:
+        version = registry.shadow(connection)
+    if version is None:
+        return None
+    try:
+        return registry.load(version)
+    except ModelUnavailable as error:  # the scores that people see are done, and must not fail for its sake
+        logger.warning("Version %s does not score in shadow: %s", version, error)
+        return None
 
 
 def defer_collection(
