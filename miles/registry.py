@@ -384,7 +384,7 @@ def _not_reproduced(folder: Path, model: "Model") -> list[str]:
     try:
         golden = json.loads((folder / "golden.json").read_text(encoding="utf-8"))
         tolerance = float(golden["tolerance"])
-        cases = [(_video(case["input"]), case["score"]) for case in golden["cases"]]
+        cases = [(golden_input(case["input"]), case["score"]) for case in golden["cases"]]
     except FileNotFoundError:
         return ["golden.json is missing, so nobody can tell whether the model scores as it should."]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -404,7 +404,7 @@ def _not_reproduced(folder: Path, model: "Model") -> list[str]:
     return problems
 
 
-def _video(plain: Mapping[str, Any]) -> "ScoreInput":
+def golden_input(plain: Mapping[str, Any]) -> "ScoreInput":
     """A golden input from its JSON: moments in ISO 8601, pictures in base64."""
     from miles.features import PastVideo, ScoreInput
 
