@@ -1,141 +1,340 @@
-"""python -m training --data FOLDER [--judge FOLDER] [--out model]: makes the model folder.
+"""python -m training --data FOLDER [--judge FOLDER]: makes a model folder.
 
-Reads from top to bottom: cases, vectors of titles, image encoder, network, calibration, export,
-evaluation, model card. About ten minutes on two processors. What takes long and depends on little
-is kept in training/work; remove it to start afresh.
+Reads from top to bottom: observations, cases, vectors of titles, image encoder, networks, calibration,
+export, trials, evaluation with the model card. `--from-database` learns from what this installation has
+collected instead. Every product is kept in training/work: an interrupted run goes on where it was.
 """
 
 import argparse
-import hashlib
 import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
+from torch import nn
 
-from miles import features, scoring
-from training import calibrate, card, dataset, evaluate, export, fit, image_encoder, text_encoder
+from miles import features, registry, scoring
+from miles.candidates import CATEGORY_IDS
+from miles.errors import MilesError
+from training import (
+    calibrate,
+    database,
+    dataset,
+    evaluate,
+    export,
+    figures,
+    fit,
+    image_encoder,
+    network,
+    preparation,
+    stages,
+    text_encoder,
+    trials,
+)
 from training.network import OUTPUTS, Network
+from training.preparation import Prepared, prepare
+from training.stages import Made, Stages
 
 logger = logging.getLogger("training")
 WORK = Path(__file__).parent / "work"
-CALIBRATE_DRAFTS_FROM = datetime(2026, 5, 16, tzinfo=UTC)
+STAGES = 9
 IMAGE_TRUST = 0.5  # see attach_image
+ENCODED_AT_ONCE = 8192  # titles; an interruption costs at most so many
+SHIPPED = scoring.DEFAULT_FOLDER
 
 
-def main() -> None:
-    args = arguments()
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Train as the arguments say; returns the model folder."""
+    args = arguments(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     for chatty in ("torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
-    torch.set_num_threads(args.threads)
-    torch.use_deterministic_algorithms(True)
-    WORK.mkdir(exist_ok=True)
-    args.out.mkdir(exist_ok=True)
+    try:
+        out = train(args)
+        if args.from_database:
+            logger.info("Put it in force with: python -m miles model activate %s", out)
+        return out
+    except MilesError as error:
+        raise SystemExit(str(error)) from error
 
-    source = args.text_encoder or text_encoder.default_folder()
-    text_encoder.export(text_encoder.load(source), args.out / "text.onnx", export.OPSET)
-    export.write_tokenizer(args.out, source)
 
-    logger.info("reading observations")
-    daily = dataset.read_observations(args.data)
-    curve = dataset.fit_growth_curve(daily)
-    cases = dataset.make_cases(daily, curve)
-    first_days = [c.views_24h for c in cases if c.split == "fit" and c.views_24h is not None]
-    draft_base = round(float(np.median(first_days)), 5)
-    encoded = [features.encode(case.input, curve, draft_base) for case in cases]
-    outliers = [fit.outlier_of(case, f) for case, f in zip(cases, encoded, strict=True)]
-    limits = dataset.thresholds(cases, outliers)
-    logger.info("%d cases; encoding their titles", len(cases))
-
-    vectors = Vectors(args.out, args.threads)
-    rows_of = vectors.rows_of({t for case in cases for t in (case.input.title, *(p.title for p in case.input.history))})
-    arrays = fit.to_arrays(cases, encoded, limits, rows_of, vectors.table)
-
-    thumbnails = image_encoder.read(args.data, vectors.of, WORK)
-    images = kept(
-        f"image-{args.seed}",
-        ["image_encoder.py"],
-        lambda: image_encoder.fit(thumbnails, args.seed),
-        image_encoder.ImageEncoder,
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    nudge = image_encoder.measure(images, thumbnails)
-
-    split = np.array([case.split for case in cases])
-    network = fit.fit(arrays, np.flatnonzero(split == "fit"), args.seed, args.members, args.epochs)
-    attach_image(network, nudge, outliers)
-
-    facts = {
-        "release": args.release,
-        "members": args.members,
-        "seed": args.seed,
-        "made": args.made.isoformat(),
-        "inputs": {
-            "context": list(features.CONTEXT),
-            "max_tokens": text_encoder.MAX_TOKENS,
-            "history": features.HISTORY,
-            "text_width": int(vectors.table.shape[1]),
-            "image_width": int(nudge.weight.shape[0]),
-            "image_size": list(features.IMAGE_SIZE),
-        },
-        "curve": {"ages": list(curve.ages), "gains": list(curve.gains)},
-        "draft_base": draft_base,
-        "thresholds": limits,
-        "known_ranges": known_ranges(arrays, split == "fit"),
-    }
-    facts |= promises(network, arrays, encoded, split, [case.input.published_at for case in cases])
-    export.write_fusion(network, vectors.table.shape[1], args.out / "miles.onnx")
-    export.write_image(images, args.out / "image.onnx")
-    facts["metrics"] = {"image": image_facts(nudge), "cases": counts(cases)}
-    export.write_manifest(args.out, facts)
-    model = scoring.load(args.out)
-    if args.judge:
-        facts["metrics"]["judge"] = evaluate.judge(model, args.judge, WORK)
-        facts["metrics"]["reliability"] = evaluate.reliability(args.judge / "cases", WORK)
-    facts["metrics"]["seeds"] = evaluate.per_member(network, arrays, split == "calibrate")
-    export.write_manifest(args.out, facts)
-    export.write_golden(args.out, scoring.load(args.out))
-    (args.out / "README.md").write_text(card.write(facts, model), encoding="utf-8")
-    logger.info("%s is ready: version %s", args.out, model.version)
-
-
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder with the data sets (Parquet)")
-    parser.add_argument("--judge", type=Path, help="folder with evaluate.py and cases/; without it no June figures")
-    parser.add_argument("--out", type=Path, default=scoring.DEFAULT_FOLDER, help="model folder to write")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, help="folder with the data sets (Parquet)")
+    source.add_argument("--from-database", action="store_true", help="learn from this installation's own database")
+    parser.add_argument("--judge", type=Path, help="folder with the judge's evaluate.py and cases/ to measure by")
+    parser.add_argument("--out", type=Path, help="model folder to write (default: model/; from a database, MILES_HOME)")
+    parser.add_argument("--work", type=Path, default=WORK, help="folder for what is kept between runs")
     parser.add_argument("--text-encoder", type=Path, help="folder of another BERT (default: all-MiniLM-L6-v2)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--members", type=int, default=2, help="networks in the committee")
     parser.add_argument("--epochs", type=int, default=fit.EPOCHS)
+    parser.add_argument("--image-epochs", type=int, default=image_encoder.EPOCHS)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where networks are fitted")
     parser.add_argument("--release", default="0.1.0", help="version; the files' fingerprint is added to it")
     parser.add_argument("--made", type=date.fromisoformat, default=datetime.now(UTC).date())
-    return parser.parse_args()
+    return parser.parse_args(argv)
+
+
+def train(args: argparse.Namespace) -> Path:
+    """The whole run. Raises MilesError where there is too little to learn from, or a place that must not be taken."""
+    torch.set_num_threads(args.threads)
+    torch.use_deterministic_algorithms(True)
+    device = device_of(args.device)
+    run = Stages(args.work, STAGES)
+    source = FromDatabase() if args.from_database else FromFiles(args.data)
+    out = where_to(args.out, args.from_database)
+
+    run.begin("observations")
+    daily = run.make("observations", source.observations, source.observed, code=[dataset, database])
+    periods = source.periods(daily.value)
+
+    run.begin("cases and their features")
+    prepared = run.make(
+        "cases", lambda: prepare(daily.value, periods), daily, repr(periods), code=[dataset, features, fit, preparation]
+    )
+    cases = prepared.value
+    source.check(cases, periods)
+
+    run.begin("vectors of titles")
+    folder = args.work / "new"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    encoder_from = args.text_encoder or text_encoder.default_folder()
+    encoder = run.make("text-encoder", lambda: exported_text(encoder_from), encoder_from, code=[text_encoder])
+    (folder / "text.onnx").write_bytes(encoder.value)
+    export.write_tokenizer(folder, encoder_from)
+    vectors = Vectors(args.work, encoder.fingerprint, folder, args.threads)
+    rows_of = vectors.rows_of(titles_of(cases.cases))
+    arrays = fit.to_arrays(cases.cases, cases.encoded, cases.limits, rows_of, vectors.table)
+
+    run.begin("image encoder")
+    nudge = image_branch(run, args, source, vectors, encoder, folder)
+
+    run.begin("networks")
+    split = np.array([case.split for case in cases.cases])
+    needs = [prepared, encoder, repr(device), args.seed, args.epochs]
+    members = fit_members(run, args, arrays, np.flatnonzero(split == "fit"), needs, device)
+    committee = together([member.value for member in members[: args.members]], arrays)
+    if nudge is not None:
+        attach_image(committee, nudge, cases.outliers)
+
+    run.begin("calibration")
+    promised = promises(committee, arrays, cases, split)
+
+    run.begin("trials: seeds, and a random split")
+    tried = run.make(
+        "trials",
+        lambda: try_out(args, arrays, cases, [m.value for m in members], device),
+        *needs, args.members,
+        code=[fit, network, trials, figures],
+    )  # fmt: skip
+
+    run.begin("export")
+    facts = told(args, cases, known_ranges(arrays, split == "fit"), periods, vectors.table.shape[1])
+    facts |= promised | {"data": source.about(daily.value)}
+    facts["metrics"] = {
+        "image": None if nudge is None else image_facts(nudge),
+        "cases": counts(cases.cases),
+        "followed": evaluate.followed(daily.value),
+        **tried.value,
+    }
+    export.write_fusion(committee, vectors.table.shape[1], folder / "miles.onnx")
+    export.write_manifest(folder, facts)
+    export.write_golden(folder, scoring.load(folder))
+
+    run.begin("evaluation and model card")
+    evaluate.measure(folder, measured_by(args, cases), args.work, args.data)
+    out = out or registry.kept_in(scoring.load(folder).version)
+    put(folder, out)
+    logger.info("%s is ready", out)
+    return out
+
+
+def device_of(name: str) -> torch.device:
+    """Where to fit. Raises MilesError if a GPU is asked for and there is none."""
+    there = torch.cuda.is_available()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # CUDA repeats itself only with it
+    if name == "cuda" and not there:
+        raise MilesError("There is no GPU that this PyTorch can use. Leave out --device, or install PyTorch for it.")
+    return torch.device("cuda" if there and name != "cpu" else "cpu")
+
+
+def where_to(asked: Path | None, from_database: bool) -> Path | None:
+    """The folder to write; None: one named by the version, in MILES_HOME."""
+    if not from_database:
+        return asked or SHIPPED
+    if asked is not None and asked.resolve() == SHIPPED.resolve():
+        raise MilesError(
+            f"{asked} is the model that Miles ships: one of your own does not replace it. Leave out --out, or name "
+            "another folder, and put it in force with `python -m miles model activate FOLDER`."
+        )
+    return asked
+
+
+def put(folder: Path, out: Path) -> None:
+    """Move a finished model folder to its place; until then what was there is untouched."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    copy = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
+    shutil.copytree(folder, copy / "new")
+    if out.exists():
+        out.rename(copy / "old")
+    (copy / "new").rename(out)
+    shutil.rmtree(copy)
+
+
+# --- where the data comes from ----------------------------------------------------------------------
+
+
+class FromFiles:
+    """The shared data sets: trending lists, and thumbnails of other videos."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.pictures = folder / "youtube_thumbnails_2020_21.parquet"
+        observed = folder / "youtube_trending_2025_26.parquet"
+        for file in (observed, self.pictures):
+            if not file.is_file():
+                raise MilesError(f"There is no {file.name} in {folder}; --data wants the folder of the data sets.")
+        self.observed = observed
+
+    def observations(self) -> pd.DataFrame:
+        return dataset.read_observations(self.folder)
+
+    def periods(self, daily: pd.DataFrame) -> dataset.Periods:
+        return dataset.PERIODS
+
+    def check(self, cases: Prepared, periods: dataset.Periods) -> None:
+        """Shared data is what it is."""
+
+    def thumbnails(self, vectors: "Vectors", run: Stages) -> image_encoder.Thumbnails:
+        return image_encoder.read(self.folder, vectors.of, run.folder)
+
+    def about(self, daily: pd.DataFrame) -> dict[str, Any]:
+        return about("Daily YouTube trending lists", daily) | {"trending": True}
+
+
+class FromDatabase:
+    """What this installation has collected."""
+
+    def __init__(self) -> None:
+        with database.reading() as connection:
+            self.observed = self.pictures = database.state(connection)
+
+    def observations(self) -> pd.DataFrame:
+        with database.reading() as connection:
+            return database.read_observations(connection)
+
+    def periods(self, daily: pd.DataFrame) -> dataset.Periods:
+        return dataset.periods_of(daily)
+
+    def check(self, cases: Prepared, periods: dataset.Periods) -> None:
+        database.check(cases.cases, [f.usual for f in cases.encoded], periods, database.NEEDED)
+
+    def thumbnails(self, vectors: "Vectors", run: Stages) -> image_encoder.Thumbnails | None:
+        with database.reading() as connection:
+            frame = database.read_thumbnails(connection)
+        if len(frame) < database.THUMBNAILS:
+            logger.info("%d thumbnails of the %d that are needed: images stay out", len(frame), database.THUMBNAILS)
+            return None
+        return image_encoder.of_frame(
+            frame, vectors.of, run.folder / f"pixels-{stages.fingerprint([self.pictures])}.npy"
+        )
+
+    def about(self, daily: pd.DataFrame) -> dict[str, Any]:
+        return about("The database of one installation", daily) | {"trending": False}
+
+
+def about(name: str, daily: pd.DataFrame) -> dict[str, Any]:
+    """What was learnt from, in numbers for the card."""
+    videos = daily.drop_duplicates("video_id")
+    names = {number: name for name, number in CATEGORY_IDS.items()}
+    categories = videos["category_id"].value_counts(normalize=True).head(4)
+    known = videos["default_language"].dropna().astype(str)
+    seconds = videos["duration"].dropna().astype(float)
+    return {
+        "name": name,
+        "observations": len(daily),
+        "videos": len(videos),
+        "channels": int(videos["channel_id"].nunique()),
+        "from": str(daily["fetched_at"].min().date()),
+        "to": str(daily["fetched_at"].max().date()),
+        "shares": {
+            "categories": {names.get(int(c), f"category {c}"): round(float(x), 4) for c, x in categories.items()},
+            "up_to_60_s": round(float((seconds <= 60).mean()), 4) if len(seconds) else None,
+            "up_to_180_s": round(float((seconds <= 180).mean()), 4) if len(seconds) else None,
+            "english": round(float(known.str.lower().str.startswith("en").mean()), 4) if len(known) else None,
+        },
+    }
+
+
+# --- cases ------------------------------------------------------------------------------------------
+
+
+def measured_by(args: argparse.Namespace, prepared: Prepared) -> evaluate.Yardstick:
+    """The judge's cases if they are given, else those of the latest period of the run's own data."""
+    if args.judge:
+        return evaluate.of_judge(args.judge)
+    folder = args.work / "cases"
+    evaluate.write_cases(folder, prepared.cases, prepared.encoded, prepared.curve, prepared.limits)
+    return evaluate.of_run(folder)
+
+
+def titles_of(cases: Sequence[dataset.Case]) -> set[str]:
+    return {title for case in cases for title in (case.input.title, *(past.title for past in case.input.history))}
+
+
+def exported_text(source: Path) -> bytes:
+    """The 8-bit ONNX file of a Hugging Face BERT folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "text.onnx"
+        text_encoder.export(text_encoder.load(source), path, export.OPSET)
+        return path.read_bytes()
 
 
 class Vectors:
-    """Vectors of titles by the exported encoder, so that training sees what serving sees."""
+    """Vectors of titles by the exported encoder, so that training sees what serving sees. Kept as they are made."""
 
-    def __init__(self, out: Path, threads: int) -> None:
-        fingerprint = hashlib.sha256((out / "text.onnx").read_bytes()).hexdigest()[:12]
-        self._file = WORK / f"titles-{fingerprint}.npz"
-        self._encoder = text_encoder.Served(out / "text.onnx", out / "tokenizer.json", threads)
+    def __init__(self, work: Path, fingerprint: str, folder: Path, threads: int) -> None:
+        self._folder = work / f"titles-{fingerprint}"
+        self._folder.mkdir(exist_ok=True)
+        self._encoder = text_encoder.Served(folder / "text.onnx", folder / "tokenizer.json", threads)
         self._rows: dict[str, int] = {}
-        self.table = np.zeros((0, self._encoder.width), dtype=np.float16)
-        if self._file.exists():
-            kept_before = np.load(self._file, allow_pickle=True)
-            self._rows = {title: i for i, title in enumerate(kept_before["titles"])}
-            self.table = kept_before["vectors"]
+        self._parts = [np.zeros((0, self._encoder.width), dtype=np.float16)]
+        for file in sorted(self._folder.glob("*.npz")):
+            part = np.load(file, allow_pickle=True)
+            self._add(list(part["titles"]), part["vectors"])
+        self.table = np.concatenate(self._parts)
+
+    def _add(self, titles: list[str], vectors: np.ndarray) -> None:
+        self._rows |= {title: len(self._rows) + i for i, title in enumerate(titles)}
+        self._parts.append(vectors)
 
     def rows_of(self, titles: set[str]) -> dict[str, int]:
         """Title -> its row in `table`."""
         new = sorted(titles - self._rows.keys())
+        progress = stages.Progress("titles", len(new))
+        for low in range(0, len(new), ENCODED_AT_ONCE):
+            part = new[low : low + ENCODED_AT_ONCE]
+            vectors = self._encoder.encode(part)
+            self._add(part, vectors)
+            file = self._folder / f"{len(self._rows):09}.npz"
+            np.savez(file.with_suffix(".unfinished"), titles=np.array(part, dtype=object), vectors=vectors)
+            file.with_suffix(".unfinished.npz").rename(file)
+            progress(low + len(part))
         if new:
-            self.table = np.concatenate([self.table, self._encoder.encode(new)])
-            self._rows |= {title: len(self._rows) + i for i, title in enumerate(new)}
-            np.savez(self._file, titles=np.array(list(self._rows), dtype=object), vectors=self.table)
+            self.table = np.concatenate(self._parts)
         return self._rows
 
     def of(self, titles: list[str]) -> np.ndarray:
@@ -143,20 +342,92 @@ class Vectors:
         return self.table[[rows[title] for title in titles]]
 
 
-def kept(name: str, sources: list[str], make, blank):
-    """A trained module, from training/work if its code has not changed since."""
-    code = "".join((Path(__file__).parent / source).read_text() for source in sources)
-    file = WORK / f"{name}-{hashlib.sha256(code.encode()).hexdigest()[:12]}.pt"
-    if file.exists():
-        module = blank()
-        module.load_state_dict(torch.load(file))
-        return module.eval()
-    module = make()
-    torch.save(module.state_dict(), file)
-    return module
+# --- the image branch -------------------------------------------------------------------------------
 
 
-def attach_image(network: Network, nudge: image_encoder.Nudge, outliers: list[float | None]) -> None:
+def image_branch(
+    run: Stages,
+    args: argparse.Namespace,
+    source: "FromFiles | FromDatabase",
+    vectors: Vectors,
+    text: Made,
+    folder: Path,
+) -> image_encoder.Nudge | None:
+    """Write image.onnx; returns how images move the answers, or None where there are too few to learn from.
+
+    Without thumbnails of its own a model keeps the shipped encoder, and its network does not listen to it.
+    """
+    pictures = source.thumbnails(vectors, run)
+    if pictures is None:
+        shutil.copyfile(SHIPPED / "image.onnx", folder / "image.onnx")
+        return None
+    encoder = run.make(
+        "image-encoder",
+        lambda: image_encoder.fit(pictures, args.seed, args.image_epochs),
+        text, source.pictures, args.seed, args.image_epochs,
+        code=[image_encoder],
+    )  # fmt: skip
+    export.write_image(encoder.value, folder / "image.onnx")
+    return image_encoder.measure(encoder.value, pictures)
+
+
+# --- networks ---------------------------------------------------------------------------------------
+
+
+def fit_members(
+    run: Stages, args: argparse.Namespace, arrays: fit.Arrays, rows: np.ndarray, needs: list, device: torch.device
+) -> list[Made[Network]]:
+    """Networks by themselves, each from another start: the committee, and more if it takes more to tell the spread."""
+    return [
+        run.make(
+            f"network-{i}",
+            lambda seed=args.seed * 1000 + i: fit.fit(arrays, rows, seed, 1, args.epochs, device),
+            *needs, i,
+            code=[fit, network],
+        )
+        for i in range(max(args.members, trials.SEEDS))
+    ]  # fmt: skip
+
+
+def together(alone: list[Network], arrays: fit.Arrays) -> Network:
+    """One network whose answer is the mean of theirs."""
+    committee = Network(arrays.context.shape[1], arrays.vectors.shape[1], 0)
+    committee.mean.copy_(alone[0].mean)
+    committee.scale.copy_(alone[0].scale)
+    committee.members = nn.ModuleList(one.members[0] for one in alone)
+    return committee.eval()
+
+
+def try_out(
+    args: argparse.Namespace, arrays: fit.Arrays, prepared: Prepared, alone: list[Network], device: torch.device
+) -> dict[str, Any]:
+    """How much the start matters, and how much a random split flatters."""
+    bases = np.array([f.base for f in prepared.encoded])
+    unseen, latest = trials.unseen(prepared.cases), trials.latest(prepared.cases)
+
+    def measure(one: Network) -> dict[str, float]:
+        out = {}
+        for name, rows in (("unseen channels", unseen), ("all", latest)):
+            found = trials.figures_of(one, arrays, rows, bases)
+            out |= {f"{figure}, {name}": value for figure, value in found.items()}
+        return out
+
+    seeds = trials.over_seeds([(args.seed * 1000 + i, one) for i, one in enumerate(alone)], measure)
+    inside, outside = trials.random_split(prepared.cases, args.seed)
+    flattered = fit.fit(arrays, inside, args.seed * 1000, 1, args.epochs, device)
+    random = trials.figures_of(flattered, arrays, outside, bases)
+    honest = trials.figures_of(alone[0], arrays, unseen, bases)
+    shared = [name for name in random if name in honest]
+    return {
+        "seeds": seeds,
+        "random_split": {
+            "random": {name: random[name] for name in shared},
+            "protocol": {name: honest[name] for name in shared},
+        },
+    }
+
+
+def attach_image(committee: Network, nudge: image_encoder.Nudge, outliers: list[float | None]) -> None:
     """Let the image nudge the drafts' answers.
 
     No data here has images, channels and outcomes together. What the image says of success among
@@ -165,28 +436,26 @@ def attach_image(network: Network, nudge: image_encoder.Nudge, outliers: list[fl
     """
     within = float(np.std([o for o in outliers if o is not None]))
     scale = IMAGE_TRUST * within / nudge.spread
-    for member in network.members:
+    for member in committee.members:
         with torch.no_grad():
             for row, size in enumerate((scale, scale / within)):  # log10 views; then logits
                 member.image.weight[row] = torch.from_numpy(nudge.weight * size).float()
                 member.image.bias[row] = nudge.bias * size
 
 
-def promises(
-    network: Network,
-    arrays: fit.Arrays,
-    encoded: list[features.Features],
-    split: np.ndarray,
-    published: list[datetime],
-) -> dict:
-    """Calibration, intervals and base rates, all from the month kept for it."""
+# --- promises ---------------------------------------------------------------------------------------
+
+
+def promises(committee: Network, arrays: fit.Arrays, prepared: Prepared, split: np.ndarray) -> dict[str, Any]:
+    """Calibration, intervals and base rates, all from the period kept for it."""
     rows = np.flatnonzero(split == "calibrate")
-    out = dict(zip(OUTPUTS, fit.answers(network, arrays, rows).T, strict=True))
-    alone = dict(zip(OUTPUTS, fit.answers(network, arrays, rows, channel=False).T, strict=True))
+    out = dict(zip(OUTPUTS, fit.answers(committee, arrays, rows).T, strict=True))
+    alone = dict(zip(OUTPUTS, fit.answers(committee, arrays, rows, channel=False).T, strict=True))
     draft_event, velocity_event = arrays.draft_event[rows], arrays.velocity_event[rows]
     asked = ~np.isnan(draft_event)
-    # Events of drafts drift by the month: the latest fortnight stands nearest to the future.
-    lately = asked & np.array([published[i] >= CALIBRATE_DRAFTS_FROM for i in rows])
+    # Events of drafts drift by the month: the latest half of it stands nearest to the future.
+    published = np.array([prepared.cases[i].input.published_at.timestamp() for i in rows])
+    lately = asked & (published >= (published.min() + published.max()) / 2)
     # The yardstick's candidates only: what was first seen within three days of publication.
     young = ~np.isnan(velocity_event) & (arrays.weight[rows] == 1)
     calibration = {
@@ -194,11 +463,13 @@ def promises(
         "draft_without_history": calibrate.platt(alone["draft_logit"][lately], draft_event[lately]),
         "candidate": calibrate.platt(out["candidate_logit"][young], velocity_event[young]),
     }
-    groups = np.array([scoring.interval_group(encoded[i]) for i in rows])
+    groups = np.array([scoring.interval_group(prepared.encoded[i]) for i in rows])
     intervals = {}
     for group in ("draft", "draft_without_history", *(name for name, _ in features.AGE_BANDS)):
         kind, y = ("draft", arrays.draft[rows]) if group.startswith("draft") else ("candidate", arrays.velocity[rows])
         mine = (groups == group) & ~np.isnan(y)
+        if mine.sum() < figures.SMALLEST_SLICE:  # too few of this kind: all of its mode
+            mine = np.array([g.startswith("draft") == group.startswith("draft") for g in groups]) & ~np.isnan(y)
         intervals[group] = calibrate.conformal(out[f"{kind}_low"][mine], out[f"{kind}_high"][mine], y[mine])
     return {
         "calibration": calibration,
@@ -210,7 +481,7 @@ def promises(
     }
 
 
-def known_ranges(arrays: fit.Arrays, fitted: np.ndarray) -> list[dict]:
+def known_ranges(arrays: fit.Arrays, fitted: np.ndarray) -> list[dict[str, Any]]:
     """Where all but one in a thousand of the fitted cases lie; outside, a score says so."""
     names = {
         "log_views": "views",
@@ -220,12 +491,43 @@ def known_ranges(arrays: fit.Arrays, fitted: np.ndarray) -> list[dict]:
     }
     ranges = []
     for feature, name in names.items():
-        low, high = np.nanquantile(arrays.context[fitted, features.CONTEXT.index(feature)], [0.0005, 0.9995])
+        values = arrays.context[fitted, features.CONTEXT.index(feature)]
+        if np.isnan(values).all():
+            continue
+        low, high = np.nanquantile(values, [0.0005, 0.9995])
         ranges.append({"feature": feature, "name": name, "low": round(float(low), 4), "high": round(float(high), 4)})
     return ranges
 
 
-def image_facts(nudge: image_encoder.Nudge) -> dict:
+def told(
+    args: argparse.Namespace, prepared: Prepared, ranges: list[dict[str, Any]], periods: dataset.Periods, width: int
+) -> dict[str, Any]:
+    """What the manifest says of how the model was made, and what serving needs beside the graphs."""
+    return {
+        "release": args.release,
+        "members": args.members,
+        "seed": args.seed,
+        "made": args.made.isoformat(),
+        "inputs": {
+            "context": list(features.CONTEXT),
+            "max_tokens": text_encoder.MAX_TOKENS,
+            "history": features.HISTORY,
+            "text_width": width,
+            "image_width": network.IMAGE,
+            "image_size": list(features.IMAGE_SIZE),
+        },
+        "curve": {"ages": list(prepared.curve.ages), "gains": list(prepared.curve.gains)},
+        "draft_base": prepared.draft_base,
+        "thresholds": prepared.limits,
+        "known_ranges": ranges,
+        "periods": {
+            "fit_until": periods.fit_until.date().isoformat(),
+            "calibrate_until": periods.calibrate_until.date().isoformat(),
+        },
+    }
+
+
+def image_facts(nudge: image_encoder.Nudge) -> dict[str, Any]:
     return {
         "n": nudge.n,
         "spearman_title_alone": round(nudge.title_alone, 4),

@@ -21,6 +21,7 @@ BATCH = 1024
 RATE = 2e-3
 HIDE = {"channel": 0.08, "video": 0.04, "counts": 0.0, "title": 0.02}  # chance of hiding a group in a row
 HIDE_TITLE_VECTOR = 0.05
+CPU = torch.device("cpu")
 HIDE_NUMBER = 0.02  # of each single number
 
 
@@ -179,7 +180,9 @@ def loss_of(out: Tensor, a: Arrays, rows: np.ndarray, moved: Tensor) -> Tensor:
     return total
 
 
-def fit(arrays: Arrays, rows: np.ndarray, seed: int, members: int, epochs: int = EPOCHS) -> Network:
+def fit(
+    arrays: Arrays, rows: np.ndarray, seed: int, members: int, epochs: int = EPOCHS, device: torch.device = CPU
+) -> Network:
     """A committee fitted on `rows`; the same seed gives the same weights on the same machine."""
     network = Network(arrays.context.shape[1], arrays.vectors.shape[1], members)
     known = arrays.context[rows]
@@ -192,17 +195,19 @@ def fit(arrays: Arrays, rows: np.ndarray, seed: int, members: int, epochs: int =
     for i in range(members):
         torch.manual_seed(seed * 1000 + i)
         member = Member(arrays.context.shape[1], arrays.vectors.shape[1])
-        network.members[i] = _fit_member(network, member, arrays, rows, seed * 1000 + i, epochs)
+        network.members[i] = _fit_member(network, member, arrays, rows, seed * 1000 + i, epochs, device)
     torch.set_num_threads(threads)
     return network.eval()
 
 
-def _fit_member(network: Network, member: Member, a: Arrays, rows: np.ndarray, seed: int, epochs: int) -> Member:
+def _fit_member(
+    network: Network, member: Member, a: Arrays, rows: np.ndarray, seed: int, epochs: int, device: torch.device
+) -> Member:
     rng, shuffle = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
     steps = epochs * math.ceil(len(rows) / BATCH)
     optimizer = torch.optim.AdamW(member.parameters(), lr=RATE, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=0.15)
-    member.train()
+    member.to(device).train()
     for epoch in range(epochs):
         started, total = time.monotonic(), 0.0
         order = shuffle.permutation(rows)
@@ -210,8 +215,9 @@ def _fit_member(network: Network, member: Member, a: Arrays, rows: np.ndarray, s
             batch = order[low : low + BATCH]
             inputs, moved = hide(batch_inputs(a, batch), rng)
             x, seen = network.standardize(inputs["context"])
-            out = member(x, seen, inputs["title"], inputs["cosine"], inputs["history"], no_image(len(batch)))
-            loss = loss_of(out, a, batch, moved)
+            given = (x, seen, inputs["title"], inputs["cosine"], inputs["history"], no_image(len(batch)))
+            out = member(*(part.to(device) for part in given))
+            loss = loss_of(out.cpu(), a, batch, moved)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(member.parameters(), 1.0)
@@ -219,7 +225,7 @@ def _fit_member(network: Network, member: Member, a: Arrays, rows: np.ndarray, s
             schedule.step()
             total += loss.item() * len(batch)
         logger.info("epoch %d: loss %.4f in %.1f s", epoch + 1, total / len(rows), time.monotonic() - started)
-    return member
+    return member.cpu()
 
 
 @torch.no_grad()

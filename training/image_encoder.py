@@ -82,8 +82,12 @@ def read(folder: Path, vector_of, work: Path) -> Thumbnails:
     frame = pd.read_parquet(
         folder / "youtube_thumbnails_2020_21.parquet", columns=["title", "published_at", "view_count", "image"]
     )
+    return of_frame(frame, vector_of, work / f"pixels-{IMAGE_SIZE[0]}x{IMAGE_SIZE[1]}.npy")
+
+
+def of_frame(frame: pd.DataFrame, vector_of, cache: Path) -> Thumbnails:
+    """The thumbnails of title, published_at, view_count and image (bytes); decoded once into `cache`."""
     frame = frame.sort_values("published_at", kind="stable").reset_index(drop=True)
-    cache = work / f"pixels-{IMAGE_SIZE[0]}x{IMAGE_SIZE[1]}.npy"
     if not cache.exists():
         decoded = [pixels(image) for image in frame["image"]]
         blank = np.zeros((IMAGE_SIZE[1], IMAGE_SIZE[0], 3), dtype=np.uint8)
