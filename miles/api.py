@@ -106,14 +106,15 @@ class Service:
         self.gate = Gate(chosen)
         self.scorer = Scorer(load, chosen.api_queue)
         self.begun = time.monotonic()
-        self._images = ThreadPoolExecutor(IMAGE_THREADS, thread_name_prefix="api-images")
+        self._images = _image_threads()
         self._lock = threading.Lock()
         self._pictures = 0  # that wait or are being looked at
         self._bytes = 0  # of bodies in memory
 
     def close(self) -> None:
-        """End the threads; what still waits is given up."""
-        self._images.shutdown(wait=False, cancel_futures=True)
+        """End the threads; what still waits is given up. It may be used again afterwards."""
+        threads, self._images = self._images, _image_threads()
+        threads.shutdown(wait=False, cancel_futures=True)
         self.scorer.close()
 
     async def guard(self, request: Request, answer: "Callable[[Request], Awaitable[Response]]", body: bool) -> Response:
@@ -243,6 +244,10 @@ class Service:
             if self.scorer.state == "failed":
                 raise Problem(NO_MODEL, "The model can't be loaded; the server's log says why.")
             await asyncio.sleep(0.05)
+
+
+def _image_threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(IMAGE_THREADS, thread_name_prefix="api-images")
 
 
 def _look_at(kind: str, given: str) -> bytes:
@@ -566,7 +571,7 @@ def place(chosen: Settings, host: str | None = None, port: int | None = None) ->
     platform = chosen.platform_port
     port = port or chosen.api_port
     if port is None and platform is not None:
-        if not platform.isdecimal() or not 1 <= int(platform) <= 65535:
+        if not (platform.isascii() and platform.isdecimal()) or not 1 <= int(platform) <= 65535:
             raise MilesError(f"PORT={platform} is no port. Unset it, or say --port.")
         port = int(platform)
     return host or chosen.api_host or ("0.0.0.0" if platform is not None else "127.0.0.1"), port or DEFAULT_PORT  # noqa: S104  # where PORT is set, a container's network is what it is for

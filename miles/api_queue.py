@@ -55,7 +55,7 @@ class Scorer:
         self._jobs: deque[_Job] = deque()
         self._videos = 0  # waiting or being scored
         self._busy = False  # whether a thread works off the jobs
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="api-scoring")
+        self._worker = _thread()
         self._pace = FIRST_GUESS  # seconds for a video, lately
         self._model: Model | None = None
         self._failed: tuple[float, MilesError] | None = None  # when and why the model was not to be had
@@ -101,12 +101,13 @@ class Scorer:
         return future
 
     def close(self) -> None:
-        """Give up what waits and let the run at hand end."""
+        """Give up what waits and let the run at hand end. It may be used again afterwards."""
         with self._lock:
             jobs, self._jobs = list(self._jobs), deque()
+            worker, self._worker = self._worker, _thread()
         for job in jobs:
             job.future.cancel()
-        self._worker.shutdown(wait=True)
+        worker.shutdown(wait=True)
 
     def _leave(self, videos: int) -> None:
         with self._lock:
@@ -209,3 +210,7 @@ class Scorer:
                 self._jobs.remove(job)
         if not job.future.done() and job.future.set_running_or_notify_cancel():
             job.future.set_exception(error)
+
+
+def _thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="api-scoring")

@@ -54,7 +54,8 @@ def _whole(value: Any) -> Any:
 
 
 Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
-Count = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=MOST_VIEWS)]
+# The limits first: what stands after a validator is not part of the document's schema.
+Count = Annotated[int, Field(ge=0, le=MOST_VIEWS), BeforeValidator(_whole)]
 Title = Annotated[str, Field(min_length=1, max_length=MAX_TITLE, pattern=VISIBLE)]
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=VISIBLE)]
 
@@ -103,7 +104,7 @@ class Video(Strict):
         json_schema_extra={"contentEncoding": "base64"},
     )
     channel_id: Name | None = Field(None, description="The channel; `history` holds what is known of it.")
-    category_id: Annotated[int, BeforeValidator(_whole), Field(ge=0, le=10_000)] | None = Field(
+    category_id: Annotated[int, Field(ge=0, le=10_000), BeforeValidator(_whole)] | None = Field(
         None, description="YouTube's category id, such as 20 for Gaming."
     )
     duration: float | None = Field(None, ge=0, le=10_000_000, description="Length in seconds; 0 is not known.")
@@ -117,7 +118,7 @@ class Video(Strict):
     views: Count | None = Field(None, description="Views so far. Makes it a candidate.")
     likes: Count | None = Field(None, description="Likes so far; 0 is taken for hidden.")
     comments: Count | None = Field(None, description="Comments so far; 0 is taken for closed.")
-    country_count: Annotated[int, BeforeValidator(_whole), Field(ge=0, le=1_000)] | None = Field(
+    country_count: Annotated[int, Field(ge=0, le=1_000), BeforeValidator(_whole)] | None = Field(
         None, description="In how many countries it is on the trending list."
     )
     history: list[Past] = Field(
