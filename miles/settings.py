@@ -46,10 +46,57 @@ class Settings(BaseSettings):
     user: str = Field("local", alias="MILES_USER")
     """Whose drafts and queries the dashboard shows where nobody is logged in."""
 
+    api_keys: SecretStr | None = Field(None, alias="MILES_API_KEYS")
+    """Keys of the API, separated by commas. Without any it answers this machine alone; see docs/api.md."""
+    api_public: bool = Field(False, alias="MILES_API_PUBLIC")
+    """Whether the API answers everyone who reaches it, without a key."""
+    api_rate: int | None = Field(None, alias="MILES_API_RATE", ge=0)
+    """Requests a minute for each key, or each address without one; 0 is no limit. Unset: 600, and none for this
+    machine."""
+    api_timeout: float = Field(30.0, alias="MILES_API_TIMEOUT", gt=0, le=600)
+    """Seconds that the API may take to answer."""
+    api_body_mb: int = Field(16, alias="MILES_API_BODY_MB", ge=1, le=256)
+    """The largest body that the API takes, in MiB. The largest picture, in base64, needs 14."""
+    api_queue: int = Field(2048, alias="MILES_API_QUEUE", ge=1)
+    """Videos that may wait to be scored; further ones are refused until it is shorter."""
+    api_proxies: str = Field("", alias="MILES_API_PROXIES")
+    """Addresses or networks, separated by commas, whose X-Forwarded-For is believed; `*` for whoever connects."""
+    api_host: str | None = Field(None, alias="MILES_API_HOST")
+    """Where `python -m miles api` listens: 127.0.0.1, or 0.0.0.0 where PORT is set."""
+    api_port: int | None = Field(None, alias="MILES_API_PORT", ge=1, le=65535)
+    """The port of `python -m miles api`: PORT where that is set, else 8600."""
+    platform_port: str | None = Field(None, alias="PORT")
+    """What hosting platforms call the port to listen on. Other programs use the name too: only the API looks at it."""
+
     @field_validator("home", "model_folder")
     @classmethod
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().resolve()
+
+    @field_validator("api_keys")
+    @classmethod
+    def _at_least_one(cls, keys: SecretStr | None) -> SecretStr | None:
+        if keys is not None and not _listed(keys.get_secret_value()):
+            raise ValueError("it holds no key; unset it to have none")  # "," must not open the API
+        return keys
+
+    @field_validator("api_proxies")
+    @classmethod
+    def _networks(cls, proxies: str) -> str:
+        for proxy in _listed(proxies):
+            if proxy != "*":
+                ip_network(proxy, strict=False)
+        return proxies
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of the API; none: see `api_public`."""
+        return _listed(self.api_keys.get_secret_value()) if self.api_keys else ()
+
+    @property
+    def proxies(self) -> tuple[str, ...]:
+        """Networks whose X-Forwarded-For is believed; may hold "*"."""
+        return _listed(self.api_proxies)
 
     @field_validator("image_networks")
     @classmethod
