@@ -115,7 +115,7 @@ class Gate:
         given = [*request.headers.getlist("X-API-Key")]
         for line in request.headers.getlist("Authorization"):
             scheme, _, key = line.strip().partition(" ")
-            given.append(key.strip() if scheme.lower() == "bearer" else line)
+            given.append(key.strip() if scheme.lower() == "bearer" else "")  # another scheme is no key of ours
         right = []
         for digest in (_digest(key.encode("latin-1")) for key in given):  # as Starlette has decoded it
             for ours in self._keys:  # all of them, always: the time taken tells nothing
