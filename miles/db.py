@@ -134,7 +134,8 @@ def psycopg_connection(connection: Connection) -> psycopg.Connection:
 def migrate() -> list[str]:
     """Bring the database to this version of Miles; returns the names of the migrations that ran.
 
-    Forward only, all in one transaction, under a lock that a second process waits for.
+    Forward only, all in one transaction, under a lock that a second process waits for. At the end `always.sql` runs,
+    each time: what an older start could not do because of the server may be possible by now.
     """
     with transaction("owner") as connection:
         version = connection.scalar(text("SELECT current_setting('server_version_num')::int"))
@@ -159,6 +160,8 @@ def migrate() -> list[str]:
                     f"database and be allowed to create roles: ALTER ROLE {url().username} CREATEROLE."
                 ) from error
             connection.execute(text("INSERT INTO schema_migrations (name) VALUES (:name)"), {"name": path.stem})
+        if (always := MIGRATIONS / "always.sql").exists():
+            _apply(connection, always)
         return [path.stem for path in pending]
 
 

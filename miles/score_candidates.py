@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from sqlalchemy import Connection, text
 
-from miles import db, features, storage
+from miles import db, features, similar, storage
 from miles.candidates import CATEGORY_IDS
 from miles.features import DAY, HISTORY, MIN_AGE, PastVideo, ScoreInput
 from miles.store import copy, run
@@ -57,7 +57,7 @@ def score_pending(
     `everything` scores the others again, too; interrupted, it goes on the next time where it was (within
     RESUME_WITHIN and with the same model). `candidate_ids` limits it to those. `on_progress` is called with the
     candidates done and their number; `stop` is asked every SLICE candidates, and what was scored is kept.
-    Returns how many scores were written.
+    Returns how many scores were written. The vectors of the titles are kept with them (see similar.py).
     """
     ids = None if candidate_ids is None else sorted(set(candidate_ids))
     since = _begin(model, everything, resume=ids is None)
@@ -65,6 +65,8 @@ def score_pending(
     written = _work_off(work, _pending(work, ids), on_progress, stop)
     if everything and ids is None and not (stop and stop()):
         _finish()
+    if ids is None:
+        similar.catch_up(model, stop or (lambda: False))
     return written
 
 
@@ -232,6 +234,8 @@ def _score_chunk(
             scores += work.model.score([one.video for one in gathered[start : start + SLICE]])
             tell(len(scores))
         written = _write(connection, work, scores, gathered)
+        if not work.shadow:
+            similar.keep(connection, work.model, {one.video.key: one.video.title for one in gathered[: len(scores)]})
     return _Outcome(taken + written, passed_over)
 
 
@@ -302,6 +306,12 @@ def _gather(connection: Connection, work: _Work, ids: list[str]) -> list[_Gather
     """The inputs of the candidates that are (still) to be scored."""
     statement = _VIDEOS.format(needed=work.needed)
     return _with_history(connection, run(connection, statement, {"ids": ids, **work.parameters}).fetchall())
+
+
+def input_of(connection: Connection, candidate_id: str) -> ScoreInput | None:
+    """What a model is given for a candidate as it is now, or None where it is not known."""
+    rows = run(connection, _VIDEOS.format(needed="true"), {"ids": [candidate_id]}).fetchall()
+    return _with_history(connection, rows)[0].video if rows else None
 
 
 def inputs_at(
@@ -436,7 +446,7 @@ def _take_over(connection: Connection, version: str, ids: list[str]) -> int:
     return run(connection, _TAKE_OVER, {"ids": ids, "version": version}).rowcount
 
 
-def _event(manifest: Mapping[str, Any], video: ScoreInput) -> tuple[str, float] | None:
+def event(manifest: Mapping[str, Any], video: ScoreInput) -> tuple[str, float] | None:
     """The age band, and the views per day over the next 3 days from which on the event has happened; None for
     drafts, and where the age is not known."""
     if video.mode == "draft" or video.published_at is None or video.observed_at is None:
@@ -464,7 +474,7 @@ def _write(connection: Connection, work: _Work, scores: Sequence["Score"], gathe
     with copy(db.psycopg_connection(connection).cursor(), "scored", (*_SCORED, *_FORETOLD)) as rows:
         for score in scores:
             video, changed_at = given[score.key].video, given[score.key].changed_at
-            band, threshold = _event(work.model.manifest, video) or (None, None)
+            band, threshold = event(work.model.manifest, video) or (None, None)
             rows.write_row((
                 score.key, score.mode, score.viral_score, score.base_rate, score.predicted_multiple,
                 score.predicted_velocity, score.velocity_low, score.velocity_high, score.predicted_velocity_7d,
