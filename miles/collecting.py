@@ -19,10 +19,11 @@ import psycopg
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from miles import db, images, storage, store
+from miles import db, images, pacing, storage, store
 from miles.candidates import Observation
-from miles.errors import MilesError, SourceError
-from miles.scrape import Found, Kind, Source
+from miles.errors import MilesError, SourceError, SourcePaused
+from miles.scrape import Found, Source
+from miles.targets import Kind, kind_of
 
 logger = logging.getLogger(__name__)
 
@@ -83,16 +84,6 @@ class CollectionReport:
     def listed_only(self) -> int:
         """How many of the new and updated ones are known from the listing alone."""
         return sum(item.outcome in ("new", "updated") and item.reason is not None for item in self.items)
-
-
-def kind_of(target: str) -> Kind:
-    """What a target written without its kind means: #hashtag, @channel, an address, else a topic."""
-    target = target.strip()
-    if target.startswith("#"):
-        return "hashtag"
-    if re.fullmatch(r"@\S+|UC[\w-]{22}", target):
-        return "channel"
-    return "url" if re.match(r"https?://", target) else "topic"
 
 
 def ask(connection: Connection, target: str, kind: str = "topic", item_limit: int = 20, asked_by: str = "local") -> int:
@@ -253,7 +244,9 @@ class _Run:
             if row is None:
                 raise MilesError(f"Collection {self.collection_id} does not exist; nothing was collected.")
             self.target, self.kind, self.limit = row
-        source = self.given_source or Source(deadline=SETUP_TIME + TIME_EACH * self.limit)
+        source = self.given_source or Source(
+            pacing.Pacer(), deadline=SETUP_TIME + TIME_EACH * self.limit, stop=self.stop
+        )
         try:
             self._collect(source)
         except InterruptedError:
@@ -303,6 +296,8 @@ class _Run:
             kind: Kind = self.kind
             for one in source.discover(self.target, kind, self.limit):
                 found.append(one)
+        except SourcePaused as paused:
+            self.problem, self.halted = SourceError(str(paused), "rate_limited"), True
         except SourceError as error:
             # what is listed so far stays, and is read in full unless the source wants no more of us
             self.problem = error
@@ -333,15 +328,15 @@ class _Run:
         try:
             self.pending.append((source.extract(one), None))
             self.read += 1
+        except SourcePaused as paused:
+            self.problem, self.halted = SourceError(str(paused), "rate_limited"), True
+            self._keep_listing(one, str(paused))
         except SourceError as error:
             logger.info("A video could not be read: %s", error, extra={"url": one.url, "kind": error.kind})
             self.refusals.append(error)
             if error.kind == "rate_limited" or source.out_of_time:
                 self.problem, self.halted = error, True
             self._keep_listing(one, str(error))
-        else:
-            if source.refused:  # the answer came, but a part of it was refused: not one request more
-                self.problem, self.halted = source.refused, True
 
     def _keep_listing(self, one: Found, why: str) -> None:
         """A video whose page could not be read is known by its listing, if that says more than its address."""

@@ -5,14 +5,15 @@ nothing about what is called.
 """
 
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-def within(seconds: float, function: Callable[[], T]) -> T:
-    """The result of `function()`, or TimeoutError after so many seconds.
+def within(seconds: float, function: Callable[[], T], *, pauses: Callable[[], float] = lambda: 0.0) -> T:
+    """The result of `function()`, or TimeoutError after so many seconds, not counting those of its `pauses()`.
 
     The call runs in a daemon thread; one that is late is abandoned there, so it must hold nothing
     that others wait for.
@@ -27,8 +28,10 @@ def within(seconds: float, function: Callable[[], T]) -> T:
             errors.append(error)
 
     thread = threading.Thread(target=run, daemon=True, name="within")
+    start, before = time.monotonic(), pauses()
     thread.start()
-    thread.join(max(0.0, seconds))
+    while thread.is_alive() and (left := start + seconds + pauses() - before - time.monotonic()) > 0:
+        thread.join(left)
     if errors:
         raise errors[0]
     if not results:

@@ -1,25 +1,29 @@
 """What video sites say about videos, through yt-dlp, whose only home this is.
 
 A `Source` is one yt-dlp for one collection: `discover` walks a listing lazily and cheaply (flat),
-`extract` reads one video in full. What goes wrong comes out as SourceError, whose kind says what
-to do about it. Knows nothing about the database; of pictures only their addresses.
+`extract` reads one video in full. Before every single request it takes a permit of its `Pace`. What goes
+wrong comes out as SourceError, whose kind says what to do about it, or as SourcePaused, where nothing may be
+asked for a while. Knows nothing about the database; of pictures only their addresses.
 """
 
 import hashlib
+import io
 import itertools
 import json
 import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from importlib.metadata import version
-from typing import Any, Literal, TypeVar
-from urllib.parse import quote, urlsplit
+from typing import Any, Literal, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 import yt_dlp
+from yt_dlp.networking import Response
 from yt_dlp.networking.exceptions import (
     CertificateVerifyError,
     HTTPError,
@@ -30,27 +34,30 @@ from yt_dlp.networking.exceptions import (
 from yt_dlp.utils import DownloadCancelled, GeoRestrictedError, UnsupportedError, UserNotLive, YoutubeDLError
 
 from miles import settings
-from miles.candidates import Observation, RejectedRow, from_info
+from miles.candidates import Channel, MediaType, Observation, RejectedRow, from_info, platform
 from miles.deadline import within
-from miles.errors import SourceError
+from miles.errors import MilesError, SourceError, SourcePaused
+from miles.targets import Kind, addresses
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Kind = Literal["topic", "channel", "hashtag", "url"]
 
 YT_DLP_VERSION = version("yt-dlp")
 READ_TIMEOUT = 15.0  # seconds of silence; each read and each retry starts it again, hence the next one
 CALL_TIMEOUT = 90.0  # seconds for one video, or for one page of a listing, retries included
 RETRIES = 2  # yt-dlp repeats what is worth repeating (5xx, broken transfers); 429 and 403 it never does
 LONGEST_RETRY_WAIT = 10.0  # seconds
-PAGE_PAUSE = 0.1  # of the delay between extractions: between the two or three requests of one of them
 REDIRECTIONS = 5  # a result may point to another result; nobody needs a longer chain
 NESTING = 2  # a list of lists of videos
 LARGEST_THUMBNAIL = 1280  # pixels wide; larger ones only cost time: the model looks at 224
 
+SHORTS_OF_A_TOPIC = 2  # of three results of a topic, where both searches have enough; see `Source.discover`
+
 # yt-dlp tells these apart by their text alone, and only YouTube's extractor says them.
 BLOCKED = re.compile(r"not a bot|rate-limited by YouTube|IP is likely being blocked|captcha challenge", re.IGNORECASE)
+# Likewise: a part of a page could not be read, though the rest makes a video. (A retry that helped says other words.)
+BROKEN = re.compile(r"Failed to parse JSON|initial player response|Giving up after|Error reading response")
 LISTS = {"playlist", "multi_video", "compat_list"}
 
 
@@ -63,50 +70,54 @@ class Found:
     flat: Observation | None  # what the listing itself says
     extractor: str | None = None  # yt-dlp's key of the extractor that reads the url
     full: Observation | None = None  # where the listing was the video itself
+    short: bool = False  # the listing gave its /shorts/ address
 
 
-def addresses(target: str, kind: Kind, limit: int) -> list[str]:
-    """The addresses to try for a target, best first. Raises SourceError("invalid")."""
-    target = target.strip()
-    if not target:
-        raise SourceError("Nothing to collect was named. Give a topic, a channel, a hashtag or an address.", "invalid")
-    if kind == "topic":
-        return [f"ytsearch{limit}:{target}"]
-    if kind == "hashtag":
-        tag = re.sub(r"^(https?://)?(www\.)?youtube\.com/hashtag/|^#", "", target).split("/")[0]
-        if not tag or re.search(r"\s", tag):
-            raise SourceError(f"{target!r} is not a hashtag. Write one word, like #streetfood.", "invalid")
-        page = f"https://www.youtube.com/hashtag/{quote(tag)}"
-        return [f"{page}/shorts", page]
-    if kind == "channel" and not re.match(r"https?://", target):
-        if re.fullmatch(r"UC[\w-]{22}", target):
-            target = f"https://www.youtube.com/channel/{target}"
-        elif re.fullmatch(r"@[\w.\-·]{1,60}", target):
-            target = f"https://www.youtube.com/{target}"
-        else:
-            raise SourceError(f"{target!r} is not a channel. Write its @handle or its address.", "invalid")
-    if not re.match(r"https?://[^/\s]+", target):
-        raise SourceError(f"{target!r} is not a web address. It has to begin with https://.", "invalid")
-    if root := re.fullmatch(r"(https?://(?:www\.|m\.)?youtube\.com/(?:@[^/?#]+|(?:channel|c|user)/[^/?#]+))/?", target):
-        # the Shorts tab first: that is what Miles is about; a channel without one has its videos
-        return [f"{root[1]}/shorts", f"{root[1]}/videos"]
-    return [target]
+@dataclass(frozen=True, slots=True)
+class ChannelListing:
+    """What the first page of a channel's tab says about the channel."""
+
+    channel: Channel
+    media_type: MediaType
+    views: tuple[int, ...]  # of its newest videos, as far as they came with that page
+
+
+class IncompleteAnswer(SourceError):
+    """A video came without facts that its page has, because a part of the answer failed. Another try may be whole."""
+
+    def __init__(self, message: str, kind: str, observation: Observation) -> None:
+        super().__init__(message, kind)
+        self.observation = observation
+
+
+class Pace(Protocol):
+    """Who says when a request may be sent (`pacing.Pacer`); a permit is its own affair."""
+
+    def permit(self, url: str, wanted: Callable[[], bool]) -> Any:
+        """Wait for the moment of a request. None: no longer wanted. Raises SourcePaused."""
+
+    def refused(self, permit: Any, reason: str, asked: timedelta | None) -> SourcePaused:
+        """The source refused it, perhaps with a time to wait."""
+
+    def settle(self, permits: Iterable[Any], outcome: Any) -> None:
+        """What came of the step that took these: "ok", or the kind of its error."""
 
 
 class Source:
     """One yt-dlp with its limits; for one collection, in one thread.
 
-    `delay` is the number of seconds between two full extractions, `deadline` how long all of it may take.
+    `deadline` is how many seconds all of it may take, not counting those spent waiting for permits. With
+    `stop()` true a wait ends in InterruptedError.
     """
 
-    def __init__(self, *, delay: float | None = None, deadline: float = 600.0) -> None:
-        self._delay = settings.load().request_delay if delay is None else delay
+    def __init__(self, pace: Pace, *, deadline: float = 600.0, stop: Callable[[], bool] = lambda: False) -> None:
+        self._pace = pace
+        self._stop = stop
         self._ends = time.monotonic() + deadline
-        self._last_extraction = -float("inf")
-        self._downloader = _Downloader(self._delay)
+        self._downloader = _Downloader(pace, stop)
         self._requests_before = 0
-        #: why no further request may be made, once the source has refused one
-        self.refused: SourceError | None = None
+        self._waited_before = 0.0
+        self._tab: _Tab | None = None
 
     @property
     def requests(self) -> int:
@@ -114,8 +125,12 @@ class Source:
         return self._requests_before + self._downloader.request_count
 
     @property
+    def seconds_left(self) -> float:
+        return self._ends + self._waited_before + self._downloader.waited() - time.monotonic()
+
+    @property
     def out_of_time(self) -> bool:
-        return time.monotonic() >= self._ends
+        return self.seconds_left <= 0
 
     def close(self) -> None:
         self._downloader.close()
@@ -123,46 +138,91 @@ class Source:
     def discover(self, target: str, kind: Kind, limit: int) -> Iterator[Found]:
         """Walk a listing, asking for its next page only when it is needed; each video once.
 
-        Raises SourceError, also after entries: those stay good.
+        A topic has two listings: YouTube keeps Shorts out of its plain search. They are merged two to one, in the
+        order of each, and what one lacks the other fills. Raises SourceError or SourcePaused, also after
+        entries: those stay good.
         """
         self._downloader.prepare(kind)
-        seen: set[str] = set()
+        self._tab = None
+        places = addresses(target, kind, limit)
+        if kind == "topic":
+            yield from itertools.islice(self._merged(places), limit)
+            return
         failure: SourceError | None = None
-        for address in addresses(target, kind, limit):
+        for address in places:
+            count = 0
             try:
-                for found in self._listing(address):
-                    name = found.key or found.url
-                    if name not in seen:
-                        seen.add(name)
-                        yield found
-                    if len(seen) == limit:
-                        return
+                for found in itertools.islice(_each_once(self._listing(address), set()), limit):
+                    count += 1
+                    yield found
             except SourceError as error:
-                if seen or error.kind in ("rate_limited", "transient"):
+                if count or error.kind in ("rate_limited", "transient"):
                     raise
                 failure = error  # a channel without a Shorts tab: its videos are next
-            if seen:
+            if count:
                 return
         if failure:
             raise failure
 
+    def channel(self) -> ChannelListing | None:
+        """What the listing just walked says about its channel; None where it was not a channel's tab.
+
+        Entries that came with a page but were beyond the limit count too; nothing is asked for them.
+        """
+        if self._tab is None:
+            return None
+        tab, self._tab = self._tab, None
+        self._downloader.offline = True
+        try:
+            while (entry := self._call(lambda: next(tab.entries, None))) is not None:
+                tab.note(entry)
+        except (_PageEnd, SourceError) as end:
+            logger.debug("The page ends here: %s", end)
+        finally:
+            self._downloader.offline = False
+        return tab.listing()
+
     def extract(self, found: Found) -> Observation:
-        """All that a video's own page says. Waits its turn first. Raises SourceError."""
+        """All that a video's own page says. Raises SourceError or SourcePaused."""
         if found.full:
             return found.full
-        pause = self._last_extraction + self._delay - time.monotonic()
-        time.sleep(max(0.0, min(pause, self._ends - time.monotonic())))
-        try:
-            info = self._call(lambda: self._resolve(found.url, found.extractor))
-        finally:
-            self._last_extraction = time.monotonic()
+        info = self._call(lambda: self._resolve(found.url, found.extractor))
         if info.get("_type") in LISTS:
             raise SourceError("This is a list, not a video. Collect its address instead.", "invalid")
         full = self._full(info)
-        if found.flat and found.flat.candidate.media_type == "short":
+        if found.short:
             # the listing gave its /shorts/ address; a watch page does not always say so
             full = replace(full, candidate=replace(full.candidate, media_type="short"))
+        if lack := self._downloader.lack():
+            raise IncompleteAnswer(f"A part of the answer is missing ({lack.reason}).", lack.kind, full)
         return full
+
+    def _merged(self, places: list[str]) -> Iterator[Found]:
+        """The results of both searches of a topic. One that fails is raised at the end, when the other has given
+        what it has: all of it, or, where nothing more may be asked, what is here already."""
+        seen: set[str] = set()
+        listings = [_each_once(self._listing(address), seen) for address in places]
+        failure: MilesError | None = None
+        try:
+            while listings:
+                for listing in list(listings):
+                    share = SHORTS_OF_A_TOPIC if len(listings) > 1 and listing is listings[0] else 1
+                    taken = 0
+                    try:
+                        for found in itertools.islice(listing, share):
+                            taken += 1
+                            yield found
+                    except (SourceError, SourcePaused) as error:
+                        failure = failure or error
+                        self._downloader.offline |= isinstance(error, SourcePaused)
+                    except _PageEnd:
+                        pass
+                    if taken < share:
+                        listings.remove(listing)
+        finally:
+            self._downloader.offline = False
+        if failure:
+            raise failure
 
     def _listing(self, address: str, nesting: int = 0) -> Iterator[Found]:
         info = self._call(lambda: self._resolve(address))
@@ -172,6 +232,7 @@ class Source:
             return
         source = _source(info)
         entries = iter(info.get("entries") or ())
+        tab = self._tab = _Tab.of(info, entries) if nesting == 0 else None
         count = 0
         for position in itertools.count(1):
             entry = self._call(lambda: next(entries, None))
@@ -183,9 +244,7 @@ class Source:
                 url = str(entry.get("webpage_url") or address)
                 try:
                     full = self._full({**extra, "playlist_index": position, **entry})
-                except SourceError as error:
-                    if error.kind == "rate_limited":
-                        raise
+                except SourceError:
                     yield Found(f"{url}#{position}", None, None)  # one bad entry is not the end of the list
                 else:
                     yield Found(url, full.candidate.key, None, full=full)
@@ -193,6 +252,8 @@ class Source:
                 if nesting < NESTING:
                     yield from self._listing(str(entry["url"]), nesting + 1)
             else:
+                if tab:
+                    tab.note(entry)
                 yield _flat(_with_channel(entry, info), source)
         if count == 0 and self._downloader.warnings:
             # a failed answer ("200 {}") ends in an empty list and warnings, just like "no results" without them
@@ -218,67 +279,111 @@ class Source:
 
     def _full(self, info: Mapping[str, Any]) -> Observation:
         if not info.get("title"):
-            # a video that is gone, or whose page was refused: with ignore_no_formats_error the reason is a warning
+            # a video that is gone, or whose page failed: with ignore_no_formats_error the reason is a warning
+            if lack := self._downloader.lack():
+                raise SourceError(f"The video's page can't be read ({lack.reason}).", lack.kind)
             reasons = self._downloader.warnings or ["it has no title"]
-            blocked = next(filter(BLOCKED.search, reasons), None)
-            if blocked:
-                raise self._refuse(blocked)
-            reason = re.sub(r"^\[[\w:]+\] ", "", reasons[-1])
-            raise SourceError(f"The video is not available ({_short(reason)}).", "gone")
+            reason = _plain(reasons[-1])
+            raise SourceError(f"The video is not available ({reason}).", "gone", expected=True)
         return _observation(info, "full", _source(info))
 
     def _call(self, function: Callable[[], T]) -> T:
-        """Run one step of yt-dlp within its time; every error comes out as SourceError."""
-        if self.refused:
-            raise self.refused
+        """Run one step of yt-dlp within its time; every error comes out as SourceError or SourcePaused."""
         downloader = self._downloader
         downloader.start_step()
+        outcome = "ok"
         try:
-            result = within(min(CALL_TIMEOUT, self._ends - time.monotonic()), function)
+            result = within(min(CALL_TIMEOUT, self.seconds_left), function, pauses=downloader.waited)
         except TimeoutError:
             # the late call still holds this yt-dlp
+            outcome = "transient"
             self._requests_before += downloader.request_count
+            self._waited_before += downloader.waited()
             downloader.cancelled = True
-            self._downloader = _Downloader(self._delay)
+            self._downloader = _Downloader(self._pace, self._stop)
             late = "The time for this collection is over" if self.out_of_time else "The source is too slow"
             raise SourceError(f"{late}; it can be collected again later.", "transient") from None
-        except SourceError:
+        except DownloadCancelled:
+            if downloader.offline:
+                raise _PageEnd from None
+            raise InterruptedError("the collection was asked to stop; it goes on when it is run again") from None
+        except SourceError as error:
+            outcome = error.kind
+            raise
+        except MilesError:  # the database is away
             raise
         except Exception as error:
-            problem = _source_error(error, downloader)
-            if problem.kind == "rate_limited":
-                raise self._refuse(str(problem), problem.status) from error
+            problem = self._problem(downloader, error)
+            outcome = problem.kind if isinstance(problem, SourceError) else ""  # a refusal is noted already
             raise problem from error
+        else:
+            if refusal := self._refusal(downloader):
+                outcome = ""
+                raise refusal
+            if lack := downloader.lack():
+                outcome = lack.kind
+            return result
         finally:
-            downloader.end_step()
-        if downloader.limited:
-            # the page was still good, but one of its requests was refused: not one more
-            self._refuse("too many requests", downloader.limited)
-        return result
+            permits = downloader.end_step()
+            if outcome:
+                self._pace.settle(permits, outcome)
 
-    def _refuse(self, reason: str, status: int | None = None) -> SourceError:
-        self.refused = SourceError(
-            f"The source refuses further requests from this address ({_short(reason)}). Wait an hour or more, "
-            "then retry; a greater MILES_REQUEST_DELAY asks more slowly.",
-            "rate_limited",
-            status,
+    def _problem(self, downloader: "_Downloader", error: Exception) -> MilesError:
+        """What an error of yt-dlp is to those who called."""
+        if downloader.paused:
+            return downloader.paused
+        problem = _source_error(error)
+        if problem.kind == "rate_limited" and downloader.permits:
+            return self._pace.refused(downloader.permits[-1], str(problem), None)
+        return problem
+
+    def _refusal(self, downloader: "_Downloader") -> SourcePaused | None:
+        """The refusal within a step that ended well: what came may lack something, and not one request more."""
+        if downloader.paused:
+            return downloader.paused
+        blocked = next(filter(BLOCKED.search, downloader.warnings), None)
+        return (
+            self._pace.refused(downloader.permits[-1], _plain(blocked), None)
+            if blocked and downloader.permits
+            else None
         )
-        return self.refused
+
+
+class _PageEnd(Exception):
+    """What is here already has been read."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Lack:
+    """Why an answer is not whole."""
+
+    reason: str
+    kind: str
 
 
 class _Downloader(yt_dlp.YoutubeDL):
-    """yt-dlp with our options, which counts its requests and remembers what it was refused."""
+    """yt-dlp with our options, which asks for a permit before each request and remembers what failed."""
 
-    def __init__(self, delay: float) -> None:
+    def __init__(self, pace: Pace, stop: Callable[[], bool]) -> None:
         self.request_count = 0
-        self.limited: int | None = None  # the status of an answer "too many requests" in this step
+        self.permits: list[Any] = []  # of this step
+        self.paused: SourcePaused | None = None  # in this step
         self.cancelled = False
-        self.warnings: list[str] = []
+        self.offline = False  # what is here already may be read, nothing more
+        self.warnings: list[str] = []  # of this step
+        self._pace = pace
+        self._stop = stop
+        self._waits = 0.0
+        self._waiting_since: float | None = None
+        self._failed: dict[str, HTTPError | TransportError] = {}  # requests of this step whose last try failed
         self._errors: list[HTTPError] = []
         chosen = settings.load()
         if chosen.ssl_cert_file:
             # curl_cffi, which yt-dlp takes for sites that want a browser's handshake, lets these win over SSL_CERT_FILE
             os.environ.update(dict.fromkeys(("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"), str(chosen.ssl_cert_file)))
+        if chosen.cookies and not chosen.cookies.is_file():
+            raise MilesError(f"MILES_COOKIES names {chosen.cookies}, which is not a file. Correct or unset it.")
+        delay = chosen.request_delay.usual
         super().__init__(
             {
                 "logger": _Log(self.warnings),
@@ -290,12 +395,12 @@ class _Downloader(yt_dlp.YoutubeDL):
                 "noplaylist": True,  # of a video within a playlist, the video
                 "ignore_no_formats_error": True,  # metadata is all we want
                 "proxy": chosen.proxy,
+                "cookiefile": str(chosen.cookies) if chosen.cookies else None,
                 # without it yt-dlp trusts certifi's authorities, and those only
                 "compat_opts": {"no-certifi"} if chosen.ssl_cert_file else set(),
                 "socket_timeout": READ_TIMEOUT,
                 "extractor_retries": RETRIES,
                 "retry_sleep_functions": {"extractor": lambda n: min(LONGEST_RETRY_WAIT, delay * 2**n)},
-                "sleep_interval_requests": delay * PAGE_PAUSE,
                 "extractor_args": {
                     # the player's script and stream manifests are for those who download
                     "youtube": {"player_skip": ["js"], "skip": ["hls", "dash", "translated_subs"]},
@@ -304,30 +409,111 @@ class _Downloader(yt_dlp.YoutubeDL):
             }
         )
 
+    def save_cookies(self) -> None:
+        """The file of cookies is the operator's: it is read, never written."""
+
     def prepare(self, kind: Kind) -> None:
         # a search needs nothing from YouTube's home page, which is 700 kB; a channel's tab has its followers there
         self.params["extractor_args"]["youtubetab"]["skip"] = ["webpage"] if kind == "topic" else []
 
     def start_step(self) -> None:
-        self.limited = None
+        self.paused = None
+        self.permits = []
         self.warnings.clear()
+        self._failed.clear()
 
-    def end_step(self) -> None:
+    def end_step(self) -> list[Any]:
+        """The permits that the step took."""
         for answer in self._errors:  # yt-dlp leaves their connections open
             answer.close()
         self._errors.clear()
+        return list(self.permits)
+
+    def waited(self) -> float:
+        """Seconds spent waiting for permits, so far."""
+        since = self._waiting_since
+        return self._waits + (time.monotonic() - since if since else 0.0)
+
+    def lack(self) -> _Lack | None:
+        """What the last step could not get or not read, though it ended well; None: nothing."""
+        for error in self._failed.values():
+            return _Lack(_short(str(error)), "transient")
+        broken = next((w for w in self.warnings if BROKEN.search(w) and "Retrying (" not in w), None)
+        return _Lack(_plain(broken), "extractor") if broken else None
 
     def urlopen(self, req: Any) -> Any:
-        if self.cancelled:
-            raise DownloadCancelled("this collection has gone on without us")
+        if self.offline:
+            raise DownloadCancelled("nothing more is asked for")
+        url = req if isinstance(req, str) else str(req.url)
+        permit = self._permit(url)
+        self.permits.append(permit)
         self.request_count += 1
         try:
-            return super().urlopen(req)
+            answer = super().urlopen(req)
         except HTTPError as error:
             self._errors.append(error)
             if error.status == 429:
-                self.limited = error.status
+                asked = retry_after(error.response.headers.get("Retry-After"), datetime.now(UTC))
+                self.paused = self._pace.refused(permit, f"it answered 429 ({error.reason})", asked)
+            elif _kind(error.status) == "transient":
+                self._failed[url] = error
             raise
+        except TransportError as error:
+            self._failed[url] = error
+            raise
+        self._failed.pop(url, None)
+        return answer
+
+    def _permit(self, url: str) -> Any:
+        if self.cancelled:
+            raise DownloadCancelled("this collection has gone on without us")
+        if self.paused is None:
+            self._waiting_since = time.monotonic()
+            try:
+                permit = self._pace.permit(url, lambda: not (self.cancelled or self._stop()))
+            except SourcePaused as paused:
+                self.paused = paused
+            else:
+                if permit is None:
+                    raise DownloadCancelled("nobody waits for it any more")
+                return permit
+            finally:
+                self._waits += time.monotonic() - self._waiting_since
+                self._waiting_since = None
+        # yt-dlp is told what the source would say; it asks no further then, and loses nothing that it has
+        answer = HTTPError(Response(io.BytesIO(), url, {}, status=429))
+        self._errors.append(answer)
+        raise answer
+
+
+@dataclass(slots=True)
+class _Tab:
+    """A channel's tab while it is walked."""
+
+    channel: Channel
+    entries: Iterator[Any]
+    views: dict[str, list[int]] = field(default_factory=dict)  # by format
+
+    @classmethod
+    def of(cls, info: Mapping[str, Any], entries: Iterator[Any]) -> "_Tab | None":
+        owner = _with_channel({}, info)
+        if not owner:
+            return None
+        site = platform(str(info.get("extractor_key") or info.get("extractor")))
+        return cls(Channel(site, str(owner["channel_id"]), owner.get("channel"), owner.get("channel_url")), entries)
+
+    def note(self, entry: Mapping[str, Any]) -> None:
+        count = entry.get("view_count")
+        if isinstance(count, int):
+            self.views.setdefault("short" if "/shorts/" in str(entry.get("url")) else "video", []).append(count)
+
+    def listing(self) -> ChannelListing | None:
+        if not self.views:
+            return None
+        media_type: MediaType = (
+            "short" if len(self.views.get("short", ())) >= len(self.views.get("video", ())) else "video"
+        )
+        return ChannelListing(self.channel, media_type, tuple(self.views[media_type]))
 
 
 class _Log:
@@ -347,16 +533,17 @@ class _Log:
         logger.debug(message)
 
 
-def _source_error(error: Exception, downloader: _Downloader) -> SourceError:  # noqa: PLR0911  # one for each kind
+def _source_error(error: Exception) -> SourceError:  # noqa: PLR0911  # one for each kind
     """What went wrong, chosen by type and status."""
     chain = _causes(error)
     reason = _short(str(error))
     if refused := _first(chain, HTTPError):
         return SourceError(
-            f"The source answered {refused.status} ({refused.reason}).", _kind(refused.status), refused.status
+            f"The source answered {refused.status} ({refused.reason}).",
+            _kind(refused.status),
+            refused.status,
+            expected=_kind(refused.status) == "gone",
         )
-    if downloader.limited:
-        return SourceError(reason, "rate_limited", downloader.limited)
     if _first(chain, CertificateVerifyError):
         return SourceError(
             "The source's certificate is not trusted. Behind a proxy of your own, name its certificate in SSL_CERT_FILE.",
@@ -367,16 +554,39 @@ def _source_error(error: Exception, downloader: _Downloader) -> SourceError:  # 
     if _first(chain, UnsupportedError, UnsupportedRequest, NoSupportingHandlers):
         return SourceError(f"No video was found at this address ({reason}).", "invalid")
     if _first(chain, GeoRestrictedError, UserNotLive):
-        return SourceError(f"The video is not available here ({reason}).", "gone")
+        return SourceError(f"The video is not available here ({reason}).", "gone", expected=True)
     if BLOCKED.search(str(error)):
         return SourceError(reason, "rate_limited")
     if any(isinstance(cause, YoutubeDLError) and getattr(cause, "expected", False) for cause in chain):
-        return SourceError(f"The source says: {reason}.", "gone")
+        return SourceError(f"The source says: {reason}.", "gone", expected=True)
     if isinstance(error, YoutubeDLError) or _first(chain, json.JSONDecodeError, LookupError, TypeError, ValueError):
         return SourceError(
             f"The answer can't be read ({reason}). yt-dlp {YT_DLP_VERSION} may be out of date: update it.", "extractor"
         )
     raise error
+
+
+def retry_after(value: str | None, now: datetime) -> timedelta | None:
+    """What a Retry-After header asks for: seconds, or a date."""
+    if not value:
+        return None
+    try:
+        return timedelta(seconds=max(0, int(value)))
+    except (ValueError, OverflowError):
+        pass
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(timedelta(0), (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now)
+
+
+def _each_once(listing: Iterator[Found], seen: set[str]) -> Iterator[Found]:
+    for found in listing:
+        name = found.key or found.url
+        if name not in seen:
+            seen.add(name)
+            yield found
 
 
 def _kind(status: int) -> str:
@@ -410,6 +620,11 @@ def _short(message: str) -> str:
     return " ".join(message.split()).rstrip(".")[:300]
 
 
+def _plain(warning: str) -> str:
+    """A warning of yt-dlp without the name of the extractor."""
+    return _short(re.sub(r"^\[[\w:]+\] ", "", warning))
+
+
 def _source(info: Mapping[str, Any]) -> str:
     """Where a fact comes from: the extractor and the version of yt-dlp."""
     return f"{info.get('extractor') or 'generic'} yt-dlp-{YT_DLP_VERSION}"
@@ -437,7 +652,8 @@ def _flat(entry: dict[str, Any], source: str) -> Found:
         flat = _observation(entry, "flat", source) if extractor else None
     except SourceError:  # a deleted video in a playlist, a feed that gives links only: its page will tell
         flat = None
-    return Found(url, flat.candidate.key if flat else None, flat, extractor)
+    short = flat is not None and flat.candidate.media_type == "short"
+    return Found(url, flat.candidate.key if flat else None, flat, extractor, short=short)
 
 
 def _observation(info: Mapping[str, Any], tier: Literal["flat", "full"], source: str) -> Observation:

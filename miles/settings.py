@@ -4,16 +4,52 @@ The usual names keep their usual meaning (`DATABASE_URL`, `OPENAI_API_KEY`, `SSL
 what is ours begins with `MILES_`.
 """
 
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from miles.errors import MilesError
 
 PROJECT = Path(__file__).resolve().parent.parent  # the checkout: Home.py, pages/, model/
+
+
+@dataclass(frozen=True, slots=True)
+class PerSource:
+    """A number for every source, and others for some: written "2.5,tiktok=10"."""
+
+    usual: float
+    special: Mapping[str, float] = field(default_factory=dict)
+
+    def of(self, source: str) -> float:
+        return self.special.get(source, self.usual)
+
+
+def _per_source(value: object, default: float) -> object:
+    """PerSource from its text; what it leaves out keeps its default."""
+    if not isinstance(value, str):
+        return value
+    usual, special = default, {}
+    for part in filter(None, (part.strip() for part in value.split(","))):
+        source, named, number = part.rpartition("=")
+        try:
+            amount = float(number)
+        except ValueError:
+            amount = math.nan
+        if not 0 <= amount < math.inf or (named and not source.strip()):
+            raise ValueError(f"{part!r} is neither a number nor source=number, like tiktok=10")
+        if named:
+            special[source.strip().lower()] = amount
+        else:
+            usual = amount
+    return PerSource(usual, special)
 
 
 class Settings(BaseSettings):
@@ -36,8 +72,20 @@ class Settings(BaseSettings):
     """Certificate authorities to trust instead of the bundled ones (PEM)."""
     image_networks: str = Field("", alias="MILES_IMAGE_NETWORKS")
     """Networks, separated by commas, that pictures may be fetched from though they are not the public internet."""
-    request_delay: float = Field(5.0, alias="MILES_REQUEST_DELAY", ge=0)
-    """Seconds between two full extractions; a guest who asks faster is refused before long."""
+    request_delay: Annotated[PerSource, NoDecode] = Field(PerSource(2.5), alias="MILES_REQUEST_DELAY")
+    """Least seconds between two requests to one source; a video takes two, and a guest who reads more than one
+    video in 5 s is refused before long. "2.5,tiktok=10" sets another one for one source."""
+    hourly_budget: Annotated[PerSource, NoDecode] = Field(PerSource(500), alias="MILES_HOURLY_BUDGET")
+    """Most requests to one source within an hour: about 250 videos, of the 300 that a guest gets.
+    "500,tiktok=100" sets another one for one source."""
+    revisits: Annotated[tuple[timedelta, ...], NoDecode] = Field(
+        (timedelta(hours=6), timedelta(days=1), timedelta(days=3), timedelta(days=7)), alias="MILES_REVISITS"
+    )
+    """Ages at which a video is looked at again, e.g. "6h,1d,3d,7d"."""
+    follow_channels: int = Field(3, alias="MILES_FOLLOW_CHANNELS", ge=0, le=20)
+    """New channels of each collection of a topic or hashtag whose Shorts are listed too; 0 is none."""
+    cookies: Path | None = Field(None, alias="MILES_COOKIES")
+    """A file of cookies (Netscape format) that yt-dlp sends. Unset: none; an account that collects gets banned too."""
     refresh_topics: str = Field("", alias="MILES_REFRESH_TOPICS")
     """Topics, separated by commas, that the six-hourly refresh collects beside the watchlist."""
     openai_api_key: SecretStr | None = Field(None, alias="OPENAI_API_KEY")
@@ -67,6 +115,31 @@ class Settings(BaseSettings):
     """The port of `python -m miles api`: PORT where that is set, else 8600."""
     platform_port: str | None = Field(None, alias="PORT")
     """What hosting platforms call the port to listen on. Other programs use the name too: only the API looks at it."""
+
+    @field_validator("request_delay", mode="before")
+    @classmethod
+    def _delays(cls, value: object) -> object:
+        return _per_source(value, 2.5)
+
+    @field_validator("hourly_budget", mode="before")
+    @classmethod
+    def _budgets(cls, value: object) -> object:
+        read = _per_source(value, 500)
+        if isinstance(read, PerSource) and min(read.usual, *read.special.values(), math.inf) < 1:
+            raise ValueError("a budget is at least 1 request an hour")
+        return read
+
+    @field_validator("revisits", mode="before")
+    @classmethod
+    def _ages(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        ages = []
+        for part in filter(None, (part.strip().lower() for part in value.split(","))):
+            if part[-1] not in "hd" or not part[:-1].isdigit() or not 0 < int(part[:-1]) <= 1000:
+                raise ValueError(f"{part!r} is not an age; write hours or days, like 6h or 3d")
+            ages.append(timedelta(**{"hours" if part[-1] == "h" else "days": int(part[:-1])}))
+        return tuple(sorted(set(ages)))
 
     @field_validator("home", "model_folder")
     @classmethod

@@ -1,14 +1,17 @@
-"""A web site on loopback for tests: pages with videos, a feed of them, pictures, and hostile answers."""
+"""A web site on loopback for tests: pages with videos, a feed of them, pictures, hostile answers; and a pace to ask it at."""
 
 import io
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from PIL import Image
+
+from miles.errors import SourcePaused
 
 
 @dataclass
@@ -25,11 +28,12 @@ class Answer:
 
 
 class Site:
-    """Answers of `pages` by path; `requests` are the paths that were asked for, in order."""
+    """Answers of `pages` by path; `requests` are the paths that were asked for, in order, `headers` what came with them."""
 
     def __init__(self) -> None:
         self.pages: dict[str, Answer | Callable[[], Answer]] = {}
         self.requests: list[str] = []
+        self.headers: list[dict[str, str]] = []  # of each of them
         self.closing = threading.Event()
         site = self
 
@@ -50,6 +54,7 @@ class Site:
 
     def answer(self, handler: BaseHTTPRequestHandler, body: bool = True) -> None:
         self.requests.append(handler.path)
+        self.headers.append(dict(handler.headers))
         page = self.pages.get(handler.path, Answer(b"nothing here", status=404))
         page = page() if callable(page) else page
         self.closing.wait(page.delay)
@@ -114,6 +119,29 @@ class Site:
         self.closing.set()
         self.server.shutdown()
         self.server.server_close()
+
+
+class FreePace:
+    """A pace without limits that writes down what it is asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.refusals: list[tuple[str, str, timedelta | None]] = []
+        self.outcomes: list[tuple[list[str], str]] = []
+        self.hold: SourcePaused | None = None  # until it is taken away
+
+    def permit(self, url: str, wanted: Callable[[], bool]) -> str | None:
+        if self.hold:
+            raise self.hold
+        self.asked.append(url)
+        return url if wanted() else None
+
+    def refused(self, permit: str, reason: str, asked: timedelta | None) -> SourcePaused:
+        self.refusals.append((permit, reason, asked))
+        return SourcePaused("not before tomorrow", "example.com", datetime.now(UTC) + timedelta(days=1))
+
+    def settle(self, permits: Iterable[str], outcome: str) -> None:
+        self.outcomes.append((list(permits), outcome))
 
 
 def picture(width: int = 64, height: int = 36, kind: str = "PNG", seed: int = 0) -> bytes:

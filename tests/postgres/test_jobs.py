@@ -331,7 +331,7 @@ def test_a_refusal_is_not_retried_by_itself(site: Site) -> None:
     work_off()
     [(status, reason)] = rows("SELECT status::text, reason FROM procrastinate_jobs JOIN job_failures ON job_id = id")
     assert status == "failed"
-    assert "refuses further requests" in reason
+    assert "is not asked before" in reason
     assert site.requests == ["/page"]
 
 

@@ -11,7 +11,7 @@ import yt_dlp
 from replaying import Replay
 from sqlalchemy import text
 
-from miles import collecting, db, scrape, settings, storage
+from miles import collecting, db, scrape, settings, storage, targets
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -23,15 +23,36 @@ def rows(statement: str, **parameters: object) -> list[tuple]:
         return [tuple(row) for row in connection.execute(text(statement), parameters)]
 
 
-def asked_directly(replay: Replay, address: str, **options: object) -> list[dict[str, Any]]:
+def asked_directly(replay: Replay, *places: str, **options: object) -> list[dict[str, Any]]:
     """What yt-dlp itself returns, with nothing of Miles between."""
     options |= {
         "proxy": replay.address, "compat_opts": {"no-certifi"}, "skip_download": True, "quiet": True, "no_warnings": True,
         "ignore_no_formats_error": True, "ignoreerrors": True, "cachedir": False,
     }  # fmt: skip
     with yt_dlp.YoutubeDL(options) as downloader:
-        info = downloader.extract_info(address, download=False)
-    return [entry for entry in info["entries"] if entry]
+        infos = [downloader.extract_info(place, download=False) for place in places]
+    return [entry for info in infos if info for entry in info.get("entries", [info]) if entry]
+
+
+def merged(replay: Replay, topic: str, limit: int) -> list[dict[str, Any]]:
+    """Both searches of a topic as yt-dlp returns them: two of the Shorts, then one of the others, each video once."""
+    shorts, others = (
+        iter(asked_directly(replay, address, extract_flat="in_playlist", playlistend=limit))
+        for address in targets.addresses(topic, "topic", limit)
+    )
+    found: dict[str, dict[str, Any]] = {}
+    lists = [(shorts, 2), (others, 1)]
+    while lists and len(found) < limit:
+        for one in list(lists):
+            entries, share = one
+            for _ in range(share if len(lists) > 1 else 1):
+                entry = next((e for e in entries if e["id"] not in found), None)
+                if entry is None:
+                    lists.remove(one)
+                    break
+                if len(found) < limit:
+                    found[entry["id"]] = entry
+    return asked_directly(replay, *(entry["url"] for entry in found.values()))
 
 
 @pytest.mark.parametrize(("topic", "limit"), [("street food", 10), ("cirque du soleil", 20), ("#shorts", 25)])
@@ -47,7 +68,7 @@ def test_a_topic_brings_in_what_yt_dlp_itself_returns(replay: Replay, topic: str
             e.get("comment_count"),
             e.get("duration"),
         )
-        for e in asked_directly(replay, f"ytsearch{limit}:{topic}")
+        for e in merged(replay, topic, limit)
     }
     stored = rows("SELECT candidate_id, title, views, likes, comments, duration FROM candidates")
     assert {key: (*facts,) for key, *facts in stored} == expected
@@ -113,11 +134,12 @@ def test_a_tiktok_page(replay: Replay) -> None:
 
 
 def test_too_many_requests_on_the_second_page_keeps_the_first(replay: Replay) -> None:
-    replay.faults({"match": {"endpoint": "search"}, "after": 1, "action": "status", "status": 429})
-    report = collecting.collect("cirque du soleil", item_limit=40)
+    # the first page of each of both searches comes, and nothing after them
+    replay.faults({"match": {"endpoint": "search"}, "after": 2, "action": "status", "status": 429})
+    report = collecting.collect("cirque du soleil", item_limit=60)
     assert (report.state, report.error_kind) == ("failed", "rate_limited")
-    assert "refuses further requests" in (report.reason or "")
-    assert 15 <= report.found < 40
+    assert "is not asked before" in (report.reason or "")
+    assert 30 <= report.found < 60
     assert report.new == report.listed_only == report.found  # nothing more was asked of a source that refuses
     assert rows("SELECT DISTINCT tier FROM candidates") == [("flat",)]
     assert rows("SELECT state, new, reason FROM collections") == [("failed", report.found, report.reason)]

@@ -1,58 +1,21 @@
-"""What is asked of yt-dlp for a target, and what its errors mean; the sources themselves are replayed elsewhere."""
+"""What yt-dlp's errors and answers mean; the sources themselves are replayed elsewhere."""
 
 import io
 import json
 import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from loopback import FreePace
 from yt_dlp.networking import Response
 from yt_dlp.networking.exceptions import CertificateVerifyError, HTTPError, IncompleteRead, ProxyError, TransportError
 from yt_dlp.utils import DownloadError, ExtractorError, GeoRestrictedError, UnsupportedError, UserNotLive
 
 from miles import scrape, settings
-from miles.errors import SourceError
+from miles.errors import MilesError
 
-CHANNEL = "UC" + "x" * 22
-
-
-@pytest.mark.parametrize(
-    ("target", "kind", "expected"),
-    [
-        ("street food", "topic", ["ytsearch7:street food"]),
-        (" #shorts: best of ", "topic", ["ytsearch7:#shorts: best of"]),
-        ("#streetfood", "hashtag", ["https://www.youtube.com/hashtag/streetfood/shorts", "https://www.youtube.com/hashtag/streetfood"]),
-        ("straßenküche", "hashtag", ["https://www.youtube.com/hashtag/stra%C3%9Fenk%C3%BCche/shorts", "https://www.youtube.com/hashtag/stra%C3%9Fenk%C3%BCche"]),
-        ("https://www.youtube.com/hashtag/cats", "hashtag", ["https://www.youtube.com/hashtag/cats/shorts", "https://www.youtube.com/hashtag/cats"]),
-        ("@some.one", "channel", ["https://www.youtube.com/@some.one/shorts", "https://www.youtube.com/@some.one/videos"]),
-        (CHANNEL, "channel", [f"https://www.youtube.com/channel/{CHANNEL}/shorts", f"https://www.youtube.com/channel/{CHANNEL}/videos"]),
-        # a tab that is named is the one that is meant
-        ("https://www.youtube.com/@some.one/videos", "channel", ["https://www.youtube.com/@some.one/videos"]),
-        ("https://www.youtube.com/@some.one/", "url", ["https://www.youtube.com/@some.one/shorts", "https://www.youtube.com/@some.one/videos"]),
-        ("https://www.tiktok.com/@someone", "channel", ["https://www.tiktok.com/@someone"]),
-        ("https://example.com/feed.xml", "url", ["https://example.com/feed.xml"]),
-    ],
-)  # fmt: skip
-def test_a_target_becomes_addresses(target: str, kind: scrape.Kind, expected: list[str]) -> None:
-    assert scrape.addresses(target, kind, 7) == expected
-
-
-@pytest.mark.parametrize(
-    ("target", "kind"),
-    [
-        ("", "topic"),
-        ("two words", "hashtag"),
-        ("#", "hashtag"),
-        ("just a name", "channel"),
-        ("file:///etc/passwd", "url"),
-        ("ytsearch500:everything", "url"),  # yt-dlp's own prefixes are not for visitors
-        ("example.com/video", "url"),
-        ("https://", "url"),
-    ],
-)
-def test_what_names_nothing_is_refused(target: str, kind: scrape.Kind) -> None:
-    with pytest.raises(SourceError) as refusal:
-        scrape.addresses(target, kind, 7)
-    assert refusal.value.kind == "invalid"
+NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
 
 def answered(status: int) -> HTTPError:
@@ -91,7 +54,7 @@ def raised(inner: Exception, *, wrapped: bool = True) -> Exception:
     ],
 )
 def test_the_type_of_an_error_says_what_to_do(inner: Exception, kind: str, status: int | None, wrapped: bool) -> None:
-    problem = scrape._source_error(raised(inner, wrapped=wrapped), scrape._Downloader(0))
+    problem = scrape._source_error(raised(inner, wrapped=wrapped))
     assert (problem.kind, problem.status) == (kind, status)
 
 
@@ -109,19 +72,19 @@ def test_the_type_of_an_error_says_what_to_do(inner: Exception, kind: str, statu
     ],
 )
 def test_an_extractor_says_what_it_expected(error: Exception, kind: str) -> None:
-    assert scrape._source_error(error, scrape._Downloader(0)).kind == kind
+    assert scrape._source_error(error).kind == kind
 
 
 def test_what_is_no_error_of_a_source_surfaces() -> None:
     with pytest.raises(MemoryError):
-        scrape._source_error(MemoryError(), scrape._Downloader(0))
+        scrape._source_error(MemoryError())
 
 
 def test_a_message_is_one_line_without_advice_for_bug_reports() -> None:
     error = DownloadError(
         "ERROR: \x1b[0;31m[site] abc: Unable\n to read; please report this issue on https://example.com ."
     )
-    problem = scrape._source_error(error, scrape._Downloader(0))
+    problem = scrape._source_error(error)
     assert "[site] abc: Unable to read" in str(problem)
     assert "please report" not in str(problem)
     assert "\n" not in str(problem)
@@ -156,43 +119,38 @@ def test_only_a_channels_own_tab_lends_its_channel_to_its_entries() -> None:
     )
 
 
-def test_settings_reach_yt_dlp(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "no-certifi" not in scrape._Downloader(5).params["compat_opts"]
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("120", timedelta(minutes=2)),
+        ("0", timedelta(0)),
+        ("-5", timedelta(0)),
+        ("Mon, 04 May 2026 12:10:00 GMT", timedelta(minutes=10)),
+        ("Mon, 04 May 2026 11:00:00 GMT", timedelta(0)),  # over
+        ("soon", None),
+        ("9" * 400, None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(value: str | None, expected: timedelta | None) -> None:
+    assert scrape.retry_after(value, NOW) == expected
+
+
+def test_settings_reach_yt_dlp(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert "no-certifi" not in scrape._Downloader(FreePace(), bool).params["compat_opts"]
+    assert scrape._Downloader(FreePace(), bool).params["cookiefile"] is None
     monkeypatch.setenv("MILES_PROXY", "http://127.0.0.1:1")
     for other in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.setenv(other, "/nowhere/ca.pem")
     monkeypatch.setenv("SSL_CERT_FILE", "/etc/ca.pem")
     settings.load.cache_clear()
-    params = scrape._Downloader(5).params
-    assert (params["proxy"], params["sleep_interval_requests"]) == ("http://127.0.0.1:1", 0.5)
+    params = scrape._Downloader(FreePace(), bool).params
+    assert params["proxy"] == "http://127.0.0.1:1"
     assert "no-certifi" in params["compat_opts"]
     assert params["skip_download"] is True
     assert {os.environ["REQUESTS_CA_BUNDLE"], os.environ["CURL_CA_BUNDLE"]} == {"/etc/ca.pem"}  # curl_cffi reads these
-
-
-def test_full_extractions_keep_their_distance(monkeypatch: pytest.MonkeyPatch) -> None:
-    slept: list[float] = []
-    monkeypatch.setattr(scrape.time, "sleep", slept.append)
-    source = scrape.Source(delay=5)
-    info = {"id": "v", "title": "A video", "extractor": "site", "extractor_key": "Site"}
-    monkeypatch.setattr(source, "_resolve", lambda url, extractor: dict(info))
-    for _ in range(2):
-        source.extract(scrape.Found("https://example.com/v", None, None))
-    assert slept[0] == 0
-    assert 4.5 < slept[1] <= 5
-
-
-def test_after_a_refusal_nothing_more_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    source = scrape.Source(delay=0)
-    asked: list[str] = []
-
-    def refuse(url: str, extractor: str | None = None) -> dict:
-        asked.append(url)
-        raise raised(answered(429))
-
-    monkeypatch.setattr(source, "_resolve", refuse)
-    for _ in range(3):
-        with pytest.raises(SourceError) as refusal:
-            source.extract(scrape.Found("https://example.com/v", None, None))
-        assert refusal.value.kind == "rate_limited"
-    assert len(asked) == 1
+    monkeypatch.setenv("MILES_COOKIES", str(tmp_path / "nowhere.txt"))
+    settings.load.cache_clear()
+    with pytest.raises(MilesError, match="MILES_COOKIES names"):
+        scrape._Downloader(FreePace(), bool)

@@ -1,5 +1,6 @@
 """Settings: what the environment says, and what it says wrongly."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,40 @@ def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://me:hush@db/miles")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-hush")
     assert "hush" not in repr(settings.load())
+
+
+def test_limits_are_for_every_source_or_for_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (settings.load().request_delay.of("youtube"), settings.load().hourly_budget.of("youtube")) == (2.5, 500)
+    settings.load.cache_clear()
+    monkeypatch.setenv("MILES_REQUEST_DELAY", "4, TikTok=10")
+    monkeypatch.setenv("MILES_HOURLY_BUDGET", "vimeo.com=50")
+    chosen = settings.load()
+    assert (chosen.request_delay.of("tiktok"), chosen.request_delay.of("youtube")) == (10, 4)
+    assert (chosen.hourly_budget.of("vimeo.com"), chosen.hourly_budget.of("youtube")) == (50, 500)
+
+
+def test_revisits_are_ages_in_hours_and_days(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILES_REVISITS", "3d, 6H,3d")
+    assert settings.load().revisits == (timedelta(hours=6), timedelta(days=3))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("MILES_REQUEST_DELAY", "fast", "'fast' is neither a number nor source=number"),
+        ("MILES_REQUEST_DELAY", "-1", "neither a number"),
+        ("MILES_REQUEST_DELAY", "nan", "neither a number"),
+        ("MILES_REQUEST_DELAY", "=3", "neither a number"),
+        ("MILES_HOURLY_BUDGET", "0", "at least 1 request an hour"),
+        ("MILES_HOURLY_BUDGET", "500,tiktok=0", "at least 1 request an hour"),
+        ("MILES_REVISITS", "6", "'6' is not an age"),
+        ("MILES_REVISITS", "0h", "is not an age"),
+        ("MILES_FOLLOW_CHANNELS", "-1", "greater than or equal to 0"),
+    ],
+)
+def test_limits_that_make_no_sense_are_named(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(MilesError, match=f"{variable} .*{words}"):
+        settings.load()
