@@ -8,6 +8,7 @@ Which request may pass is decided in `api_gate`, what it may hold in `api_schema
 import asyncio
 import functools
 import logging
+import re
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
@@ -66,7 +67,7 @@ IMAGE_THREADS = 8  # images fetched or checked at once
 MOST_IMAGES = 1024  # that wait for it; four full requests
 BODIES_HELD = 8  # bodies of the greatest size that may be in memory at once; smaller ones, accordingly more
 FAULTS_TOLD = 50  # of one request
-STOP_TIMEOUT = 15  # seconds for requests at hand when the server is asked to end
+DEFAULT_PORT = 8600  # of `python -m miles api`
 
 DEFINITIONS = {
     "draft": {
@@ -549,21 +550,10 @@ async def running(app: FastAPI) -> AsyncIterator[None]:
 
 def serve(host: str | None = None, port: int | None = None) -> None:
     """Serve the API alone until asked to end. Raises MilesError for a port that is none, or taken."""
-    import uvicorn
+    from miles import api_server
 
     chosen = settings.load()
-    host, port = place(chosen, host, port)
-    logger.info("The API listens on http://%s:%d", host, port)
-    uvicorn.run(
-        create_app(chosen=chosen),
-        host=host,
-        port=port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # the gate reads X-Forwarded-For itself, and believes only MILES_API_PROXIES
-        timeout_graceful_shutdown=STOP_TIMEOUT,
-    )
+    api_server.serve(create_app(chosen=chosen), *place(chosen, host, port))
 
 
 def place(chosen: Settings, host: str | None = None, port: int | None = None) -> tuple[str, int]:
@@ -571,13 +561,11 @@ def place(chosen: Settings, host: str | None = None, port: int | None = None) ->
     platform = chosen.platform_port
     port = port or chosen.api_port
     if port is None and platform is not None:
-        if not (platform.isascii() and platform.isdecimal()) or not 1 <= int(platform) <= 65535:
+        if not re.fullmatch("[0-9]{1,5}", platform) or not 1 <= int(platform) <= 65535:
             raise MilesError(f"PORT={platform} is no port. Unset it, or say --port.")
         port = int(platform)
-    return host or chosen.api_host or ("0.0.0.0" if platform is not None else "127.0.0.1"), port or DEFAULT_PORT  # noqa: S104  # where PORT is set, a container's network is what it is for
-
-
-DEFAULT_PORT = 8600
+    usual = "127.0.0.1" if platform is None else "0.0.0.0"  # noqa: S104  # a container is reached from outside
+    return host or chosen.api_host or usual, port or DEFAULT_PORT
 
 
 def _shipped(chosen: Settings) -> "Callable[[], Model]":
