@@ -65,7 +65,7 @@ def views(x: float) -> str:
     for unit, name in ((1e6, "M"), (1e3, "k")):
         if x >= unit:
             return f"{x / unit:.1f}{name}"
-    return f"{x:.0f}"
+    return f"{x:.0f}" if x >= 10 or x == 0 else f"{x:.2g}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -94,7 +94,7 @@ def bars(facts: dict[str, Any], found: dict[str, Any], size: int) -> list[Bar]:
     unseen, seen = (judged["candidate"].get(f"{kind} channels, 3d", {}) for kind in ("unseen", "seen"))
     every_draft, every = judged["draft"].get("all", {}), judged["candidate"].get("all, 3d", {})
 
-    def get(source: dict[str, Any], *path: str) -> Any:
+    def get(source: dict[Any, Any], *path: Any) -> Any:
         for key in path:
             source = source.get(key, {}) if isinstance(source, dict) else {}
         return source or None
@@ -108,6 +108,9 @@ def bars(facts: dict[str, Any], found: dict[str, Any], size: int) -> list[Bar]:
     def between(low: float, high: float) -> Callable[[float], bool]:
         return lambda x: low <= x <= high
 
+    def never(_: float) -> bool:  # there is nothing more to aim at
+        return False
+
     def bar(name: str, must: str, aim: str, value: Any, good: Callable, best: Callable, says: str = "") -> Bar:
         number = value[0] if isinstance(value, list) else value
         if number is None:
@@ -119,31 +122,48 @@ def bars(facts: dict[str, Any], found: dict[str, Any], size: int) -> list[Bar]:
     pairs = get(draft, "system", "pairwise_2x_within_3_days")
     all_pairs = get(every_draft, "system", "pairwise_2x_within_3_days")
     growth = get(unseen, "label top10_growth_3d", "system")
-    worst = figures.worst(_numbers(slices["candidate"]), "coverage", 0.8)
+    worst = {mode: figures.worst(_numbers(rows), "coverage", 0.8) for mode, rows in slices.items()}
+    by = {mode: {(row["by"], row["slice"]): row for row in rows} for mode, rows in slices.items()}
+
+    def chance(mode: str, *where: str) -> str:
+        row = by[mode].get(where)
+        return f"; true promises would have {row['ece_of_perfect']:.3f}" if row else ""
+
+    def where(mode: str) -> str:
+        row = worst[mode]
+        return f" ({row['by']}: {row['slice']}, n {row['n']:,})" if row else ""
+
     fp32 = found.get("fp32") or {}
     correlations = [v for k, v in fp32.items() if k not in ("n", "bytes", FP32_BYTES)]
     share = fp32["bytes"] / fp32[FP32_BYTES] if fp32 else None
     return [
         bar("draft Spearman, unseen channels", "≥ 0.33", "> 0.42", get(draft, "system", "spearman"), least(0.33), least(0.42)),
-        bar("… gain over drift", "interval above 0", "", gain, lambda _: gain[1] > 0, lambda _: gain[1] > 0),
+        bar("… gain over drift", "interval above 0", "", gain, lambda _: gain[1] > 0, never),
         bar("draft AUROC, unseen channels", "≥ 0.75", "> 0.80", get(draft, "system", "auroc_top10"), least(0.75), least(0.80)),
         bar("title pairs ≤ 3 days apart, all channels", "interval above 0.50", "> 0.66", all_pairs,
             lambda _: all_pairs[1] > 0.5, least(0.66)),
         bar("… unseen channels", "interval above 0.50", "> 0.66", pairs, lambda _: pairs[1] > 0.5, least(0.66)),
-        bar("draft ECE, all channels", "≤ 0.03", "≤ 0.01", get(every_draft, "system", "ece"), most(0.03), most(0.01)),
-        bar("… unseen channels", "≤ 0.03", "≤ 0.01", get(draft, "system", "ece"), most(0.03), most(0.01)),
+        bar("draft ECE, all channels", "≤ 0.03", "≤ 0.01", get(every_draft, "system", "ece"), most(0.03), most(0.01),
+            chance("draft", "all", "all")),
+        bar("… unseen channels", "≤ 0.03", "≤ 0.01", get(draft, "system", "ece"), most(0.03), most(0.01),
+            chance("draft", "channel", "unseen")),
         bar("velocity 3 d Spearman, unseen channels", "≥ 0.88", "> 0.93", get(unseen, "system", "spearman"), least(0.88), least(0.93)),
         bar("… seen channels", "≥ 0.91", "> 0.95", get(seen, "system", "spearman"), least(0.91), least(0.95)),
         bar("velocity median error, unseen channels", "≤ 0.40", "< 0.30", get(unseen, "system", "median_ape"), most(0.40), most(0.30)),
-        bar("80% interval coverage, all channels", "0.76 to 0.84", "0.79 to 0.81", get(every, "system", "coverage_80"),
+        bar("80% interval coverage, candidates", "0.76 to 0.84", "0.79 to 0.81", get(every, "system", "coverage_80"),
             between(0.76, 0.84), between(0.79, 0.81)),
-        bar("… worst slice of candidates", "0.70 to 0.90", "0.75 to 0.85", worst and worst["coverage"],
-            between(0.70, 0.90), between(0.75, 0.85), f" ({worst['by']}: {worst['slice']}, n {worst['n']:,})" if worst else ""),
+        bar("… their worst slice", "0.70 to 0.90", "0.75 to 0.85", get(worst, "candidate", "coverage"),
+            between(0.70, 0.90), between(0.75, 0.85), where("candidate")),
+        bar("80% interval coverage, drafts", "0.76 to 0.84", "0.79 to 0.81",
+            get(by["draft"], ("all", "all"), "coverage"), between(0.76, 0.84), between(0.79, 0.81)),
+        bar("… their worst slice", "0.70 to 0.90", "0.75 to 0.85", get(worst, "draft", "coverage"),
+            between(0.70, 0.90), between(0.75, 0.85), where("draft")),
         bar("growth AUROC, unseen channels", "≥ 0.95", "> 0.975", growth and growth["auroc"], least(0.95), least(0.975)),
-        bar("growth ECE, unseen channels", "≤ 0.02", "≤ 0.005", growth and growth["ece"], most(0.02), most(0.005)),
+        bar("growth ECE, unseen channels", "≤ 0.02", "≤ 0.005", growth and growth["ece"], most(0.02), most(0.005),
+            chance("candidate", "channel", "unseen")),
         bar("int8 against fp32 scores, lowest Spearman", "≥ 0.995", "≥ 0.999", min(correlations, default=None),
             least(0.995), least(0.999)),
-        bar("files, share of fp32", "≤ 0.25", "", share, most(0.25), most(0.25)),
+        bar("files, share of fp32", "≤ 0.25", "", share, most(0.25), never),
         bar("files, MB", "≤ 60", "≤ 35", size / 1e6, most(60), most(35)),
     ]  # fmt: skip
 
@@ -220,7 +240,7 @@ def _judged(found: dict[str, Any]) -> str:
             )
         ]
         rows += [
-            ("calibration error (ECE); a constant base rate has 0", figure(system.get("ece")), "", ""),
+            ("calibration error (ECE)", figure(system.get("ece")), "", ""),
             ("gain in Spearman over drift", figure(g["gain over first baseline"]["spearman"]), "", ""),
             ("gain in AUROC over drift", figure(g["gain over first baseline"]["auroc_top10"]), "", ""),
         ]
@@ -280,18 +300,20 @@ def _slices(found: dict[str, Any]) -> str:
     lines = [
         "## Slices",
         "Order (Spearman, beside the baseline's: drift for drafts, rate × decay by age and category for candidates), "
-        "honesty of the probability (ECE; promised and happened on the whole) and of the 80% interval (coverage). "
+        "honesty of the probability (ECE, beside what true promises would have with so few cases; promised and happened on "
+        "the whole) and of the 80% interval (coverage). Intervals of an ECE lie high: drawing cases again adds noise. "
         f"Slices of fewer than {figures.SMALLEST_SLICE} cases are left out.",
     ]
     for mode, rows in found["slices"].items():
         lines += [
             f"**{mode.capitalize()}**",
             table(
-                ("by", "slice", "n", "Spearman", "baseline", "ECE", "promised", "happened", "coverage"),
+                ("by", "slice", "n", "Spearman", "baseline", "ECE", "if true", "promised", "happened", "coverage"),
                 [
                     (
                         *(r["by"], r["slice"], f"{r['n']:,}", figure(r["spearman"]), figure(r["baseline"])),
-                        *(figure(r["ece"]), figure(r["promised"]), figure(r["happened"]), figure(r["coverage"])),
+                        *(figure(r["ece"]), figure(r["ece_of_perfect"]), figure(r["promised"])),
+                        *(figure(r["happened"]), figure(r["coverage"])),
                     )
                     for r in rows
                 ],
@@ -315,7 +337,7 @@ def _missing(found: dict[str, Any]) -> str:
         return ""
     lines = [
         "## What it does with parts missing",
-        "The same cases (whole channels, drawn at random) with parts hidden. None of these cases has a thumbnail. "
+        "The same cases (whole channels, drawn at random) with parts hidden. No case here has a thumbnail. "
         "Spearman is with views here (in 24 h; new per day), since without a channel a draft has no multiple.",
     ]
     for mode, rows in found["missing"].items():
@@ -408,8 +430,8 @@ def _ordinary(ordinary: dict[str, Any] | None) -> str:
                 f"{high:.3f} (5%, middle, 95%; base rate {d['base_rate']:.3f}), `predicted_velocity` {speeds}. "
                 + (
                     f"For {percent(d['more_in_a_day_than_they_ever_had'], 0)} it promises more views in a day than the "
-                    f"video has had in its life: without a channel it takes a video for one that trends. The order holds "
-                    f"better: Spearman with their views {figure(r['title_spearman'])}."
+                    f"video has had in its life: without a channel it takes a video for one that trends. Spearman with "
+                    f"their views: {figure(r['title_spearman'])}."
                     if mode == "draft"
                     else f"They had {views(d['median_rate_so_far'])} views a day so far in the middle; for "
                     f"{percent(d['above_rate'], 0)} it promises more than that."

@@ -71,6 +71,12 @@ def ece(event: np.ndarray, p: np.ndarray) -> float:
     return float(sum(len(i) / len(p) * abs(event[i].mean() - p[i].mean()) for i in bins if len(i)))
 
 
+def ece_of_perfect(p: np.ndarray, draws: int = 50, seed: int = 0) -> float:
+    """The ECE that these very promises would have on average if they were true: what chance makes of few cases."""
+    rng = np.random.default_rng(seed)
+    return float(np.mean([ece((rng.random(len(p)) < p).astype(float), p) for _ in range(draws)]))
+
+
 def median_error(true: np.ndarray, predicted: np.ndarray) -> float:
     """Median of |predicted - true| / true."""
     true = np.maximum(true, 1.0)
@@ -275,7 +281,7 @@ class Decay:
 
 def slices(table: pd.DataFrame, mode: str, draws: int = DRAWS) -> list[dict[str, Any]]:
     """The figures of each part of the cases: by category, language, duration, age, channel."""
-    out = []
+    out = [{"by": "all", "slice": "all"} | figures_of(table, mode, draws)] if len(table) else []
     for by, labels in slice_labels(table, mode).items():
         for label in dict.fromkeys(labels[labels.notna()].sort_values(kind="stable")):
             group = table[(labels == label).to_numpy()].reset_index(drop=True)
@@ -300,6 +306,7 @@ def figures_of(group: pd.DataFrame, mode: str, draws: int = DRAWS) -> dict[str, 
         "spearman": channels(lambda r: spearman(y[r], said[r])),
         "baseline": channels(lambda r: spearman(y[r], simple[r])),
         "ece": channels(lambda r: ece(event[r], p[r])),
+        "ece_of_perfect": ece_of_perfect(p),
         "promised": float(p.mean()),
         "happened": float(event.mean()),
         "coverage": channels(lambda r: inside[r].mean()),
@@ -328,7 +335,7 @@ def slice_labels(table: pd.DataFrame, mode: str) -> dict[str, pd.Series]:
 
 def worst(rows: list[dict[str, Any]], figure: str, best: float | None = None) -> dict[str, Any] | None:
     """The slice where a figure is worst: lowest, or farthest from `best`; of those large enough to be counted."""
-    counted = [row for row in rows if row["n"] >= COUNTED_SLICE and not np.isnan(row[figure][0])]
+    counted = [row for row in rows if row["by"] != "all" and row["n"] >= COUNTED_SLICE and not np.isnan(row[figure][0])]
     if not counted:
         return None
 
