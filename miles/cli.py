@@ -90,7 +90,7 @@ def _progress(text: str, *counts: ProgressColumn) -> Iterator[Callable[[float, f
 
 def _score_stored(everything: bool = False) -> dict[str, Any]:
     """Score what the database holds: measure before, sum up after (without a model, too: then it raises)."""
-    from miles import jobs, registry, rollups, score_candidates
+    from miles import jobs, monitor, registry, rollups, score_candidates
 
     problem: ModelUnavailable | None = None
     outcome: dict[str, Any] = {"scored": 0}
@@ -109,6 +109,8 @@ def _score_stored(everything: bool = False) -> dict[str, Any]:
         problem = error
     with db.transaction("worker") as connection:
         rollups.refresh(connection)
+    with db.transaction("worker") as connection:
+        monitor.refresh(connection)
     if problem:
         raise problem
     return outcome

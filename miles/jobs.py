@@ -126,11 +126,28 @@ def score(context: procrastinate.JobContext) -> None:
 
 @app.task(name="roll_up", lock="roll_up", retry=_Retry())
 def roll_up() -> None:
-    """Measure what changed and summarise it for the pages, in one transaction."""
-    from miles import rollups
+    """Measure what changed and summarise it for the pages, then look how the model versions do."""
+    from miles import monitor, rollups
 
     with db.transaction("worker") as connection:
         rollups.refresh(connection)
+    with db.transaction("worker") as connection:
+        monitor.refresh(connection)
+
+
+@app.task(name="backtest", lock="score", retry=_Retry(), pass_context=True)
+def backtest(context: procrastinate.JobContext, model_version: str) -> None:
+    """Ask a version about looks whose next days are known, for the Model page."""
+    from miles import monitor, registry
+
+    loaded = model()
+    if loaded.version != model_version:
+        loaded = registry.load(model_version)
+    monitor.backtest(loaded, stop=context.should_abort)
+    if context.should_abort():
+        raise JobAborted
+    with db.transaction("worker") as connection:
+        monitor.refresh(connection)
 
 
 @app.periodic(cron="0 */6 * * *")
@@ -219,6 +236,19 @@ def defer_score(connection: Connection) -> None:
 def defer_roll_up(connection: Connection) -> None:
     """Have the pages' summaries made anew; once, however often it is asked for."""
     _defer_once(connection, roll_up)
+
+
+def defer_backtest(connection: Connection, model_version: str) -> None:
+    """Have a version asked about the past; unless that is waiting to be done."""
+    waiting = connection.scalar(
+        text(
+            "SELECT EXISTS (SELECT FROM procrastinate_jobs WHERE task_name = 'backtest' AND status IN ('todo', 'doing')"
+            " AND args->>'model_version' = :version)"
+        ),
+        {"version": model_version},
+    )
+    if not waiting:
+        _defer(connection, backtest, model_version=model_version)
 
 
 def defer_load_sample(connection: Connection) -> None:

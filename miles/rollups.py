@@ -29,7 +29,7 @@ import numpy as np
 import psycopg
 from sqlalchemy import Connection, text
 
-from miles import db, metrics, patterns
+from miles import calibration, db, metrics, patterns
 from miles.store import copy, run
 
 logger = logging.getLogger(__name__)
@@ -424,16 +424,5 @@ def _velocities(connection: Connection) -> dict:
         "edges": list(VELOCITY_EDGES),
         "counts": counts.astype(int).tolist(),
         "n": len(predicted),
-        "spearman": _spearman(one, other) if len(predicted) >= 3 else None,
+        "spearman": calibration.spearman(one, other),
     }
-
-
-def _spearman(one: np.ndarray, other: np.ndarray) -> float | None:
-    """Rank correlation, ties sharing their mean rank; None where one side is constant."""
-    ranks = []
-    for values in (one, other):
-        _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-        ranks.append((np.cumsum(counts) - (counts - 1) / 2)[inverse])
-    if any(np.ptp(rank) == 0 for rank in ranks):
-        return None
-    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])

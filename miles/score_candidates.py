@@ -271,19 +271,18 @@ ORDER BY channel_key, published_at DESC, candidate_id
 
 # The same of earlier looks at them: the counts are those of that moment, title and picture those of today.
 _LOOKS = """
-SELECT candidate_id, channel_key, title, category, duration, language, published_at, look.observed_at, look.views,
-    look.likes, look.comments, charts.country_count, NULL AS followers, sha256, changed_at
-FROM unnest(%(ids)s::text[], %(moments)s::timestamptz[]) AS wanted (candidate_id, observed_at)
-    JOIN candidates USING (candidate_id)
-    JOIN snapshots AS look USING (candidate_id, observed_at)
-    LEFT JOIN thumbnails USING (candidate_id)
+SELECT candidates.candidate_id, channel_key, title, category, duration, language, published_at, look.observed_at,
+    look.views, look.likes, look.comments, charts.country_count, NULL AS followers, sha256, changed_at
+FROM unnest(%(ids)s::text[], %(moments)s::timestamptz[]) AS wanted (id, moment)
+    JOIN candidates ON candidates.candidate_id = id
+    JOIN snapshots AS look ON look.candidate_id = id AND look.observed_at = moment
+    LEFT JOIN thumbnails ON thumbnails.candidate_id = id
     LEFT JOIN LATERAL (
         SELECT nullif(count(DISTINCT country), 0) AS country_count FROM snapshots
-        WHERE snapshots.candidate_id = wanted.candidate_id
-            AND snapshots.observed_at >= date_trunc('day', wanted.observed_at)
-            AND snapshots.observed_at < date_trunc('day', wanted.observed_at) + interval '1 day'
+        WHERE snapshots.candidate_id = id AND snapshots.observed_at >= date_trunc('day', moment)
+            AND snapshots.observed_at < date_trunc('day', moment) + interval '1 day'
     ) AS charts ON true
-ORDER BY channel_key, published_at DESC, candidate_id
+ORDER BY channel_key, published_at DESC, candidates.candidate_id
 """
 
 # Of each video of the channels the look that tells its views at 24 h best, latest publication first.

@@ -1,0 +1,318 @@
+"""Whether promises came true, and whether what comes in still looks like what the model learnt from.
+
+Pure: arrays in, dataclasses out; knows nothing about databases or pages. `training` uses it for the
+distributions that it leaves in the manifest, `monitor` for what happened since.
+
+Intervals are 95% by bootstrap over channels: videos of one channel rise and fall together.
+
+Drift is told by the population stability index, PSI = Σ (q − p) · ln(q / p) over the bins, p being the share of
+the reference in a bin and q that of the recent videos. The bins are the 10 quantile bins of the reference (each
+value its own where there are no more than 10), and one more for "not known"; a share below 0.0001 counts as
+0.0001. By convention a PSI below 0.1 is stable, up to 0.25 shifted, above that drifted.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from miles import features
+
+BINS = 10
+EPSILON = 1e-4  # the share that an empty bin counts as
+STABLE, DRIFTED = 0.1, 0.25  # PSI; see the module's first lines
+RESAMPLES = 400  # of the bootstrap; the ends of an interval move by some percent of its width with the seed
+MOST = 40_000  # forecasts looked at, the latest; more don't narrow an interval that a person would notice
+MOST_GROUPS = 2_000  # of channels that are drawn together
+
+# Of fewer outcomes nothing is said.
+MIN_FORECASTS = 100
+MIN_CHANNELS = 20
+MIN_HAPPENED = 5
+
+Verdict = Literal["stable", "shifted", "drifted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate with its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Forecasts of about the same probability: what was promised, and how often it happened."""
+
+    promised: float
+    observed: Interval
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How many outcomes lay within the 80% intervals of one age band."""
+
+    age_band: str
+    share: Interval
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Forecasts against what happened. All but the counts is None where there is not enough data."""
+
+    n: int
+    channels: int
+    happened: int
+    promised: float | None = None  # mean probability
+    bins: tuple[Bin, ...] = ()
+    brier: Interval | None = None  # mean squared error of the probability; 0 is perfect
+    skill: Interval | None = None  # 1 − Brier / Brier of always saying the base rate; below 0 is worse than that
+    ece: Interval | None = None  # mean gap between promised and observed over the bins
+    coverage: Interval | None = None
+    by_age: tuple[Coverage, ...] = ()
+    error: Interval | None = None  # median of |predicted − measured| / measured
+    rank: float | None = None  # Spearman of predicted and measured velocity
+
+    @property
+    def enough(self) -> bool:
+        return self.brier is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Forecasts:
+    """What was foretold and what happened, as columns of the same length n.
+
+    Velocities are in views per day; `channel` is any key by which videos belong together.
+    """
+
+    probability: np.ndarray
+    base_rate: np.ndarray
+    happened: np.ndarray  # bool
+    predicted: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    measured: np.ndarray
+    age_band: np.ndarray
+    channel: np.ndarray
+
+
+def check(given: Forecasts, *, seed: int = 0) -> Check:
+    """Compare forecasts with outcomes."""
+    n, happened = len(given.probability), int(given.happened.sum())
+    channels, group = _groups(given.channel, seed)
+    if n < MIN_FORECASTS or channels < MIN_CHANNELS or happened < MIN_HAPPENED:
+        return Check(n, channels, happened)
+    weights = _resamples(int(group.max()) + 1, seed)
+    p, y = given.probability.astype(np.float64), given.happened.astype(np.float64)
+    one = np.ones(n)
+
+    def sums(values: np.ndarray) -> np.ndarray:
+        """(1 + RESAMPLES,) weighted sums over the forecasts; the first is the plain one."""
+        return weights @ np.bincount(group, weights=values, minlength=weights.shape[1])
+
+    order = np.argsort(p, kind="stable")
+    which = np.empty(n, dtype=np.intp)
+    for number, part in enumerate(np.array_split(order, BINS)):
+        which[part] = number
+    bins, gaps = [], np.zeros(len(weights))
+    for number in range(BINS):
+        mine = (which == number).astype(np.float64)
+        in_bin, promised, seen = sums(mine), sums(mine * p), sums(mine * y)
+        gaps += np.abs(promised - seen)
+        drawn = in_bin > 0  # a resample may leave a bin empty
+        bins.append(Bin(float(promised[0] / in_bin[0]), _interval(seen[drawn] / in_bin[drawn]), int(in_bin[0])))
+    size = sums(one)
+    squares, base_squares = sums((p - y) ** 2), sums((given.base_rate - y) ** 2)
+    inside = ((given.measured >= given.low) & (given.measured <= given.high)).astype(np.float64)
+    by_age = []
+    for band, _ in features.AGE_BANDS:
+        mine = (given.age_band == band).astype(np.float64)
+        if mine.sum() >= MIN_FORECASTS:
+            size_of_band = sums(mine)
+            share = sums(mine * inside)[size_of_band > 0] / size_of_band[size_of_band > 0]
+            by_age.append(Coverage(band, _interval(share), int(mine.sum())))
+    return Check(
+        n=n,
+        channels=channels,
+        happened=happened,
+        promised=float(p.mean()),
+        bins=tuple(bins),
+        brier=_interval(squares / size),
+        skill=_interval(1 - squares / base_squares),
+        ece=_interval(gaps / size),
+        coverage=_interval(sums(inside) / size),
+        by_age=tuple(by_age),
+        error=_interval(_medians(np.abs(given.predicted - given.measured) / given.measured, group, weights)),
+        rank=spearman(given.predicted, given.measured),
+    )
+
+
+def gain(one: Forecasts, other: Forecasts, *, seed: int = 0) -> Interval | None:
+    """Brier of `one` less that of `other` on the same outcomes: above 0, the other is better. None: not enough."""
+    n, happened = len(one.probability), int(one.happened.sum())
+    channels, group = _groups(one.channel, seed)
+    if n < MIN_FORECASTS or channels < MIN_CHANNELS or happened < MIN_HAPPENED:
+        return None
+    weights = _resamples(int(group.max()) + 1, seed)
+    y = one.happened.astype(np.float64)
+    difference = (one.probability - y) ** 2 - (other.probability - y) ** 2
+    total, size = (weights @ np.bincount(group, weights=values) for values in (difference, np.ones(n)))
+    return _interval(total / size)
+
+
+def spearman(one: np.ndarray, other: np.ndarray) -> float | None:
+    """Rank correlation, ties sharing their mean rank; None below 3 pairs and where one side is constant."""
+    if len(one) < 3:
+        return None
+    ranks = []
+    for values in (one, other):
+        _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+        ranks.append((np.cumsum(counts) - (counts - 1) / 2)[inverse])
+    if any(np.ptp(rank) == 0 for rank in ranks):
+        return None
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
+def _groups(channel: np.ndarray, seed: int) -> tuple[int, np.ndarray]:
+    """How many channels there are, and for each row its channel as a number; beyond MOST_GROUPS channels, drawn
+    groups of channels, which vary by as much and take less memory."""
+    names, number = np.unique(channel, return_inverse=True)
+    if len(names) > MOST_GROUPS:
+        number = np.random.default_rng(seed).permutation(len(names))[number] % MOST_GROUPS
+    return len(names), number
+
+
+def _resamples(groups: int, seed: int) -> np.ndarray:
+    """(1 + RESAMPLES, groups) how often each group is drawn; the first row draws each once."""
+    dice = np.random.default_rng(seed)
+    drawn = dice.multinomial(groups, np.full(groups, 1 / groups), size=RESAMPLES)
+    return np.vstack([np.ones(groups), drawn])
+
+
+def _interval(values: np.ndarray) -> Interval:
+    """The first value, and where 95% of the others lie."""
+    low, high = np.quantile(values[1:], [0.025, 0.975]) if len(values) > 1 else (values[0], values[0])
+    return Interval(float(values[0]), float(min(low, values[0])), float(max(high, values[0])))
+
+
+def _medians(values: np.ndarray, group: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The weighted median for each row of weights."""
+    order = np.argsort(values, kind="stable")
+    ordered, of = values[order], group[order]
+    medians = []
+    for row in weights:
+        reached = np.cumsum(row[of])
+        medians.append(ordered[min(int(np.searchsorted(reached, reached[-1] / 2)), len(ordered) - 1)])
+    return np.array(medians)
+
+
+# --- drift ------------------------------------------------------------------------------------------
+
+# The inputs that are watched -> their names for people; those of one-hot groups are put together.
+WATCHED = {
+    "log_age": "age",
+    "log_views": "views",
+    "log_rate": "views per day so far",
+    "log_likes_per_view": "likes per view",
+    "log_comments_per_view": "comments per view",
+    "log_countries": "countries",
+    "above_usual": "views against the channel's usual",
+    "n": "known videos of the channel",
+    "median": "the channel's usual views",
+    "sd": "spread of the channel's views",
+    "log_gap": "days between the channel's videos",
+    "log_duration": "duration",
+    "characters": "length of the title",
+    "capitals": "capitals in the title",
+    "digits": "digits in the title",
+    "non_ascii": "letters beyond English",
+    "question": "questions in the title",
+}
+GROUPED = {"category": "category", "language": "language"}  # prefix of the one-hot inputs -> name for people
+SCORE = "viral_score"
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """How far one input, or the score, has moved from its reference."""
+
+    name: str  # for people
+    psi: float
+    # which bin moved most: the share there in the reference, and lately
+    before: float
+    lately: float
+    where: str  # "low", "middle", "high" part of the reference's values, or "not known"
+
+    @property
+    def verdict(self) -> Verdict:
+        return "stable" if self.psi < STABLE else "shifted" if self.psi <= DRIFTED else "drifted"
+
+
+def inputs(context: np.ndarray) -> dict[str, np.ndarray]:
+    """The watched inputs, by their names for people, of contexts (n, len(features.CONTEXT)); NaN is not known.
+
+    A group of one-hot inputs becomes the number of the one that is set.
+    """
+    at = {name: position for position, name in enumerate(features.CONTEXT)}
+    found = {label: context[:, at[name]] for name, label in WATCHED.items() if name in at}
+    for prefix, label in GROUPED.items():
+        members = [position for name, position in at.items() if name.startswith(f"{prefix}_")]
+        if members:
+            hot = context[:, members]
+            unknown = np.isnan(hot).any(axis=1)
+            found[label] = np.where(unknown, np.nan, np.nan_to_num(hot).argmax(axis=1))
+    return found
+
+
+def distribution(values: np.ndarray) -> dict[str, Any]:
+    """A reference for `psi` as it stands in a manifest: {"edges": inner edges of the bins, "shares": of all values
+    in each bin (one more than edges), "missing": share that is not known}."""
+    known = np.sort(values[~np.isnan(values)].astype(np.float64))
+    distinct = np.unique(known)
+    if len(distinct) <= BINS:
+        edges = distinct[1:]
+    else:
+        edges = np.unique(np.quantile(known, np.arange(1, BINS) / BINS))
+        edges = edges[edges > distinct[0]]
+    shares = _shares(edges, known, len(values))
+    return {
+        "edges": edges.tolist(),  # unrounded: many values lie exactly on one
+        "shares": [round(float(share), 6) for share in shares],
+        "missing": round(1 - len(known) / max(len(values), 1), 6),
+    }
+
+
+def shift(name: str, reference: Mapping[str, Any], values: np.ndarray) -> Shift:
+    """How far `values` have moved from a reference made by `distribution`; see the module's first lines."""
+    edges = np.asarray(reference["edges"], dtype=np.float64)
+    known = values[~np.isnan(values)].astype(np.float64)
+    before = np.array([*reference["shares"], reference["missing"]], dtype=np.float64)
+    lately = np.array([*_shares(edges, known, len(values)), 1 - len(known) / max(len(values), 1)])
+    p, q = np.maximum(before, EPSILON), np.maximum(lately, EPSILON)
+    parts = (q - p) * np.log(q / p)
+    most = int(parts.argmax())
+    return Shift(
+        name=name,
+        psi=float(parts.sum()),
+        before=float(before[most]),
+        lately=float(lately[most]),
+        where=_where(most, len(edges) + 1),
+    )
+
+
+def _shares(edges: np.ndarray, known: np.ndarray, total: int) -> np.ndarray:
+    # a value on an edge lies above it
+    counts = np.bincount(np.searchsorted(edges, known, side="right"), minlength=len(edges) + 1)
+    return counts / max(total, 1)
+
+
+def _where(number: int, bins: int) -> str:
+    if number == bins:
+        return "not known"
+    place = (number + 0.5) / bins
+    return "low" if place < 1 / 3 else "high" if place > 2 / 3 else "middle"
