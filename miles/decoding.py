@@ -6,14 +6,17 @@ pixel is decoded, and one large picture at a time, so that memory stays bounded 
 """
 
 import io
-import threading
+import re
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from PIL import ExifTags, Image, ImageOps
 
 from miles.errors import ImageRefused
+
+T = TypeVar("T")
 
 FORMATS = {
     "JPEG": "image/jpeg",
@@ -27,9 +30,12 @@ MAX_BYTES = 10 * 1024 * 1024  # YouTube refuses thumbnails over 2 MB (50 MB for 
 MAX_PIXELS = 40_000_000  # decoded: 160 MB of memory
 MIN_SIDE = 16  # pixels; smaller ones are tracking dots and placeholders, and show nothing
 LARGE = 4_000_000  # pixels; twice the largest thumbnail of any site
-MAX_SCANS = 200  # of a JPEG, real ones have 10; each walks over all pixels, so thousands take minutes
+MAX_SCANS = 100  # of a JPEG; real ones have 10. Each walks over all pixels: at 40 megapixels 50 ms
+MAX_PARTS = 10_000  # chunks, segments, blocks; a large PNG has 1,300. Pillow takes up to 5 µs and more for each
+MAX_FILLING = 10_000  # bytes between a JPEG's segments, which Pillow skips one by one
 
-_LARGE_ONE = threading.Lock()
+# A thread rather than a lock: memory that is freed by many threads is kept by each for itself (glibc's arenas).
+_ONE_AT_A_TIME = ThreadPoolExecutor(1, thread_name_prefix="large-picture")
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -51,13 +57,7 @@ def whole(data: bytes) -> tuple[str, int, int]:
 
     Raises ImageRefused.
     """
-    with _opened(data) as picture:
-        width, height = picture.size
-        content_type = FORMATS["JPEG" if picture.format == MPO else str(picture.format)]
-        # The smallest scale that a JPEG's decoder offers: it reads every byte all the same.
-        picture.draft("RGB", (1, 1))
-        picture.load()
-        return content_type, width, height
+    return _decoded(data, _read)
 
 
 def middle(data: bytes, size: tuple[int, int]) -> Image.Image:
@@ -66,35 +66,24 @@ def middle(data: bytes, size: tuple[int, int]) -> Image.Image:
     The first frame where it moves, turned as its EXIF says, on white where it is transparent.
     Raises ImageRefused.
     """
-    with _opened(data) as picture:
-        picture.draft("RGB", (2 * size[0], 2 * size[1]))
-        picture.load()
-        turn = _TURNS.get(_orientation(picture))
-        shown = _eight_bits(picture)
-        if shown.width * shown.height > LARGE:  # else every copy below costs 160 MB more
-            factor = min(shown.width // (4 * size[0]), shown.height // (4 * size[1]))
-            shown = shown.reduce(max(factor, 1))
-        if turn is not None:
-            shown = shown.transpose(turn)
-        return ImageOps.fit(_on_white(shown), size, Image.Resampling.BILINEAR)
+    return _decoded(data, lambda picture: _middle(picture, size))
 
 
-@contextmanager
-def _opened(data: bytes) -> Iterator[Image.Image]:
-    """A picture of which only the header is read, and found harmless. Any failure inside is a refusal."""
+def _decoded(data: bytes, work: Callable[[Image.Image], T]) -> T:
+    """`work` on a picture of which only the header is read, and found harmless. Any failure is a refusal."""
     if len(data) > MAX_BYTES:
         raise ImageRefused(
             f"The picture is larger than {MAX_BYTES // 1024 // 1024} MB. Choose a smaller one.", "too_large"
         )
-    # Inside a JPEG's pixels FF is never followed by DA, so this counts scans, and a few bytes of its notes.
-    if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > MAX_SCANS:
-        raise ImageRefused("The picture is made to take long. Save it again as a plain JPEG.", "too_large")
+    if not _is_plain(data):
+        raise ImageRefused("The picture is put together so that reading it takes long. Save it anew.", "too_complex")
     try:
         with Image.open(io.BytesIO(data), formats=tuple(FORMATS)) as picture:
-            width, height = picture.size  # from the header: nothing is decoded yet
+            width, height = picture.size
             _check_size(width, height)
-            with _LARGE_ONE if width * height > LARGE else nullcontext():
-                yield picture
+            if width * height > LARGE:
+                return _ONE_AT_A_TIME.submit(_finished, picture, work).result()
+            return work(picture)
     except ImageRefused:
         raise
     except Image.DecompressionBombError as error:
@@ -104,6 +93,89 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
             "This is not a whole picture. JPEG, PNG, WebP, GIF and AVIF can be read; it may be cut off or damaged.",
             "not_an_image",
         ) from error
+
+
+def _finished(picture: Image.Image, work: Callable[[Image.Image], T]) -> T:
+    """`work`, and the picture's memory given back before anything else is begun."""
+    try:
+        return work(picture)
+    finally:
+        picture.close()
+
+
+def _read(picture: Image.Image) -> tuple[str, int, int]:
+    width, height = picture.size
+    content_type = FORMATS["JPEG" if picture.format == MPO else str(picture.format)]
+    picture.draft("RGB", (1, 1))  # the smallest scale that a JPEG's decoder offers; it reads every byte all the same
+    picture.load()
+    return content_type, width, height
+
+
+def _middle(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    picture.draft("RGB", (2 * size[0], 2 * size[1]))
+    picture.load()
+    turn = _TURNS.get(_orientation(picture))
+    shown = _eight_bits(picture)
+    if shown.width * shown.height > LARGE:  # else every copy below costs 160 MB more
+        factor = min(shown.width // (4 * size[0]), shown.height // (4 * size[1]))
+        shown = shown.reduce(max(factor, 1))
+    if turn is not None:
+        shown = shown.transpose(turn)
+    return ImageOps.fit(_on_white(shown), size, Image.Resampling.BILINEAR)
+
+
+def _is_plain(data: bytes) -> bool:
+    """Whether the parts of a file are few enough to be read in a moment; true of what is no picture, too."""
+    if data.startswith(b"\xff\xd8"):
+        return _is_plain_jpeg(data)
+    if data.startswith(b"\x89PNG"):
+        return _is_plain_png(data)
+    return not data.startswith(b"GIF8") or _is_plain_gif(data)
+
+
+_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")  # inside a JPEG's pixels, FF is followed by 00 or D0 … D7
+_END, _SCAN = 0xD9, 0xDA
+
+
+def _is_plain_jpeg(data: bytes) -> bool:
+    at, parts, scans, filling = 2, 0, 0, 0
+    while found := _MARKER.search(data, at):
+        code = data[found.end() - 1]
+        if code == _END:
+            return True
+        parts += 1
+        filling += 0 if scans else found.end() - 2 - at
+        scans += code == _SCAN
+        if scans > MAX_SCANS or parts > MAX_PARTS or filling > MAX_FILLING:
+            return False
+        at = found.end() + max(int.from_bytes(data[found.end() : found.end() + 2]), 2)
+    return len(data) - at <= MAX_FILLING or scans > 0
+
+
+def _is_plain_png(data: bytes) -> bool:
+    at = 8
+    for _ in range(MAX_PARTS):
+        if at >= len(data):
+            return True
+        at += 12 + int.from_bytes(data[at : at + 4])
+    return False
+
+
+def _is_plain_gif(data: bytes) -> bool:
+    """The blocks before the first frame."""
+    flags = data[10] if len(data) > 10 else 0
+    at = 13 + (3 * (2 << (flags & 7)) if flags & 0x80 else 0)
+    inside = False  # an extension, which is a list of lengths and bytes that ends with a length of 0
+    for _ in range(MAX_PARTS):
+        if at >= len(data) or (not inside and data[at] in b",;"):
+            return True
+        if inside:
+            inside = data[at] > 0
+            at += 1 + data[at]
+        else:
+            inside = data[at] == ord("!")
+            at += 2 if inside else 1
+    return False
 
 
 def _check_size(width: int, height: int) -> None:

@@ -54,7 +54,7 @@ class ImageRefused(MilesError):
     def __init__(self, message: str, kind: str, status: int | None = None) -> None:
         super().__init__(message)
         #: of the address: address | unreachable | timeout | status;
-        #: of the bytes: too_large | too_many_pixels | too_small | not_an_image
+        #: of the bytes: too_large | too_many_pixels | too_small | too_complex | not_an_image
         self.kind = kind
         self.status = status
 
