@@ -30,7 +30,7 @@ class Answer:
 class Site:
     """Answers of `pages` by path; `requests` are the paths that were asked for, in order, `headers` what came with them."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
         self.pages: dict[str, Answer | Callable[[], Answer]] = {}
         self.requests: list[str] = []
         self.headers: list[dict[str, str]] = []  # of each of them
@@ -47,7 +47,7 @@ class Site:
             def log_message(self, *arguments: object) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer((host, 0), Handler)
         self.server.daemon_threads = True
         self.address = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
