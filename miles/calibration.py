@@ -13,6 +13,7 @@ value its own where there are no more than 10), and one more for "not known"; a 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Literal
 
 import numpy as np
@@ -23,7 +24,7 @@ BINS = 10
 EPSILON = 1e-4  # the share that an empty bin counts as
 STABLE, DRIFTED = 0.1, 0.25  # PSI; see the module's first lines
 RESAMPLES = 400  # of the bootstrap; the ends of an interval move by some percent of its width with the seed
-MOST = 40_000  # forecasts looked at, the latest; more don't narrow an interval that a person would notice
+MOST = 20_000  # forecasts looked at, the latest; more don't narrow an interval that a person would notice
 MOST_GROUPS = 2_000  # of channels that are drawn together
 
 # Of fewer outcomes nothing is said.
@@ -253,8 +254,9 @@ class Shift:
         return "stable" if self.psi < STABLE else "shifted" if self.psi <= DRIFTED else "drifted"
 
 
-def inputs(context: np.ndarray) -> dict[str, np.ndarray]:
-    """The watched inputs, by their names for people, of contexts (n, len(features.CONTEXT)); NaN is not known.
+def inputs(context: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray]:
+    """What is watched, by its names for people: the inputs of contexts (n, len(features.CONTEXT)), NaN where not
+    known, and the viral_score (n,) of the same candidates.
 
     A group of one-hot inputs becomes the number of the one that is set.
     """
@@ -266,7 +268,20 @@ def inputs(context: np.ndarray) -> dict[str, np.ndarray]:
             hot = context[:, members]
             unknown = np.isnan(hot).any(axis=1)
             found[label] = np.where(unknown, np.nan, np.nan_to_num(hot).argmax(axis=1))
-    return found
+    return found | {SCORE: scores}
+
+
+def reference(watched: Mapping[str, np.ndarray], first: date, until: date) -> dict[str, Any]:
+    """The distributions of what `inputs` returned, as they stand in a manifest under "reference".
+
+    `first` and `until` are the days that the candidates are of.
+    """
+    return {
+        "n": len(watched[SCORE]),
+        "from": first.isoformat(),
+        "until": until.isoformat(),
+        "inputs": {name: distribution(values) for name, values in watched.items()},
+    }
 
 
 def distribution(values: np.ndarray) -> dict[str, Any]:

@@ -11,6 +11,7 @@ under "model:VERSION" and "model shadow"; pages read it with `report` and `compa
 """
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -36,9 +37,10 @@ KEEP_OPEN = timedelta(days=40)  # forecasts without outcome; they are counted as
 KEEP_TOLD = timedelta(days=400)  # forecasts with outcome: a year and a month, to compare the same season
 
 RECENT = timedelta(days=28)  # up to the newest look: what is held against the reference
-SAMPLE = 2_000  # candidates of each side; the noise of a PSI of 11 bins is then about 0.01
+SAMPLE = 1_000  # candidates of each side; the PSI of 11 bins is then about 0.02 by chance alone
 LEAST = 300  # fewer than that say nothing about a shape
 DRIFT_EVERY = timedelta(hours=1)  # the window moves by the day; to gather a sample takes a second
+PATIENCE = 100  # what took a second is computed again after that many: it never takes more than 1% of the time
 BACKTEST = 2_000  # looks; an interval of about ± 2 points around a coverage of 80%
 MOVERS = 10  # candidates that the shadow would move most, in each direction
 
@@ -193,13 +195,16 @@ def refresh(connection: Connection, *, now: datetime | None = None) -> None:
             continue
         data = before | {"tallies": tallies}
         for basis in ("foresight", "backtest"):
-            if basis not in before or before["tallies"][basis] != tallies[basis]:
-                data[basis] = asdict(calibration.check(_forecasts(connection, one.version, basis)))
+            last = before.get(basis)
+            if last is None or (last["of"] != tallies[basis] and _may_again(last, moment)):
+                begun = time.perf_counter()
+                found = calibration.check(_forecasts(connection, one.version, basis))
+                data[basis] = {"of": tallies[basis], "check": asdict(found), **_took(begun, moment)}
         if one.state != "retired":
             data["drift"] = _drift(connection, one, before.get("drift"), moment)
         if data != before:
             rollups.write(connection, _name(one.version), data)
-    _compare(connection, known)
+    _compare(connection, known, moment)
 
 
 _TALLIES = ("foresight", "backtest", "open", "untold")
@@ -216,6 +221,15 @@ def _count_forecasts(connection: Connection, now: datetime) -> dict[str, dict[st
         {"now": now, "latest": timedelta(days=WINDOW[2])},
     )
     return {version: dict(zip(_TALLIES, tallies, strict=True)) for version, *tallies in rows}
+
+
+def _took(begun: float, now: datetime) -> dict[str, Any]:
+    return {"at": now.isoformat(), "seconds": round(time.perf_counter() - begun, 3)}
+
+
+def _may_again(last: Mapping[str, Any], now: datetime) -> bool:
+    """Whether enough time has passed since a part was computed, for how long that took."""
+    return now - datetime.fromisoformat(last["at"]) >= timedelta(seconds=PATIENCE * last["seconds"])
 
 
 def _name(version: str) -> str:
@@ -270,22 +284,6 @@ def _drift(
     }
 
 
-def reference(
-    context: np.ndarray, scores: np.ndarray, first: date | None = None, until: date | None = None
-) -> dict[str, Any]:
-    """What a manifest says under "reference", so that drift is told from what the version learnt from.
-
-    `context` (n, len(features.CONTEXT)) and `scores` (m,) viral_score: of candidates, not drafts.
-    """
-    values = calibration.inputs(context) | {calibration.SCORE: scores}
-    return {
-        "n": len(context),
-        "from": first and first.isoformat(),
-        "until": until and until.isoformat(),
-        "inputs": {name: calibration.distribution(column) for name, column in values.items()},
-    }
-
-
 def _first_month(connection: Connection, version: registry.Version, before: datetime) -> dict[str, Any] | None:
     """The reference from the first month of looks with enough of them, if that lies before the recent ones."""
     month = connection.scalar(
@@ -304,12 +302,7 @@ def _first_month(connection: Connection, version: registry.Version, before: date
     if end > before:
         return None
     found = _sample(connection, version, month, end)
-    return {
-        "n": len(found[calibration.SCORE]),
-        "from": month.date().isoformat(),
-        "until": (end - timedelta(days=1)).date().isoformat(),
-        "inputs": {name: calibration.distribution(values) for name, values in found.items()},
-    }
+    return calibration.reference(found, month.date(), (end - timedelta(days=1)).date())
 
 
 def _sample(
@@ -329,13 +322,13 @@ def _sample(
     videos = score_candidates.inputs_at(connection, [(key, moment) for key, moment, _ in rows], pictures=False)
     context = [features.encode(video, curve, version.manifest["draft_base"]).context for video in videos]
     stacked = np.array(context, dtype=np.float32).reshape(len(context), len(features.CONTEXT))
-    return calibration.inputs(stacked) | {calibration.SCORE: np.array([score for *_, score in rows], dtype=np.float64)}
+    return calibration.inputs(stacked, np.array([score for *_, score in rows], dtype=np.float64))
 
 
 # --- the shadow -------------------------------------------------------------------------------------
 
 
-def _compare(connection: Connection, known: Sequence[registry.Version]) -> None:
+def _compare(connection: Connection, known: Sequence[registry.Version], now: datetime) -> None:
     """Write the roll-up that holds the version in shadow against the one in force."""
     states = {one.state: one.version for one in known}
     current, shadow = states.get("current"), states.get("shadow")
@@ -355,6 +348,9 @@ def _compare(connection: Connection, known: Sequence[registry.Version]) -> None:
     before = rollups.read(connection, "model shadow")
     if before is not None and before["seen"] == seen:
         return
+    if before is not None and before["seen"]["shadow"] == shadow and not _may_again(before, now):
+        return
+    begun = time.perf_counter()
     pairs = (
         "FROM candidates JOIN scores AS one USING (candidate_id) JOIN scores AS other USING (candidate_id)"
         " WHERE one.model_version = %(current)s AND other.model_version = %(shadow)s"
@@ -395,6 +391,7 @@ def _compare(connection: Connection, known: Sequence[registry.Version]) -> None:
             "current_check": asdict(calibration.check(mine)),
             "shadow_check": asdict(calibration.check(theirs)),
             "gain": gain and asdict(gain),
+            **_took(begun, now),
         },
     )
 
@@ -423,8 +420,8 @@ ORDER BY hashtext(candidate_id), candidate_id LIMIT %(most)s
 def backtest(model: "Model", *, stop: Callable[[], bool] | None = None) -> int:
     """Ask a version about the first looks at up to BACKTEST videos whose next days are known; returns how many.
 
-    It is no foresight: the version may know how things went on, unless its manifest says until when it learnt
-    ("learnt_until", a day of publication); then only later videos are taken.
+    It is no foresight: the version may know how things went on, unless its manifest says until when it learnt;
+    then only videos published later are taken.
     """
     stopped = stop or (lambda: False)
     earliest, aim, latest = (timedelta(days=days) for days in WINDOW)
@@ -457,7 +454,7 @@ def backtest(model: "Model", *, stop: Callable[[], bool] | None = None) -> int:
 
 def learnt_until(manifest: Mapping[str, Any]) -> date | None:
     """The day of publication up to which a version has seen videos; None where its manifest doesn't say."""
-    said = manifest.get("learnt_until")
+    said = manifest.get("periods", {}).get("calibrate_until")
     return None if said is None else date.fromisoformat(said)
 
 
@@ -501,8 +498,8 @@ def report(connection: Connection, version: registry.Version) -> Report | None:
         scores=tallies["scores"],
         open=tallies["open"],
         untold=tallies["untold"],
-        foresight=_read_check(row.data["foresight"]),
-        backtest=_read_check(row.data["backtest"]) if tallies["backtest"] else None,
+        foresight=_read_check(row.data["foresight"]["check"]),
+        backtest=_read_check(row.data["backtest"]["check"]) if tallies["backtest"] else None,
         backtest_after=learnt_until(version.manifest),
         drift=_read_drift(row.data.get("drift")),
         refreshed_at=row.refreshed_at,

@@ -1,7 +1,7 @@
 """What versions foretold and what came of it: what counts as foresight, the roll-up, the shadow, drift, backtests."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -272,6 +272,16 @@ def test_before_the_first_roll_up_there_is_no_report() -> None:
         assert monitor.report(connection, version) is None
 
 
+def test_what_took_long_is_not_computed_again_at_once() -> None:
+    many(120)
+    refresh()
+    rows_changed("DELETE FROM forecasts WHERE candidate_id IN (SELECT candidate_id FROM forecasts LIMIT 5)")
+    refresh()
+    assert report().foresight.n == 120
+    refresh(NOW + timedelta(days=1))
+    assert report().foresight.n == 115
+
+
 # -- the shadow
 
 
@@ -398,7 +408,8 @@ def test_the_reference_of_the_manifest_goes_before() -> None:
     from miles import features
 
     context = np.array([features.encode(v, features.GrowthCurve((0.15, 1.0, 8.0), (-0.6, 0.0, 0.45)), 4.9).context for v in videos])  # fmt: skip
-    learnt = monitor.reference(context, np.full(320, 0.05), datetime(2025, 12, 1).date(), None)  # noqa: DTZ001
+    watched = calibration.inputs(context, np.full(320, 0.05))
+    learnt = calibration.reference(watched, date(2025, 12, 1), date(2025, 12, 31))
     score(Fake("two", reference=learnt))
     in_states(two="current")
     refresh()
@@ -456,10 +467,10 @@ def test_a_backtest_asks_about_the_first_look_and_stays_apart() -> None:
 
 def test_a_backtest_leaves_out_what_the_version_learnt_from() -> None:
     store(history(5, datetime(2026, 2, 1, tzinfo=UTC)))
-    model = Fake(learnt_until="2026-02-02")
+    model = Fake(periods={"calibrate_until": "2026-02-02"})
     score(model)
     assert monitor.backtest(model) == 0  # type: ignore[arg-type]
-    assert monitor.backtest(Fake(learnt_until="2026-02-01")) == 5  # type: ignore[arg-type]
+    assert monitor.backtest(Fake(periods={"calibrate_until": "2026-02-01"})) == 5  # type: ignore[arg-type]
 
 
 def test_a_stopped_backtest_keeps_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,7 +194,8 @@ def test_one_hot_inputs_are_watched_as_one() -> None:
         features.ScoreInput("a", "A title", category_id=10, language="de"), features.GrowthCurve((1.0,), (0.0,)), 4.0
     )
     unknown = features.encode(features.ScoreInput("b", "Another"), features.GrowthCurve((1.0,), (0.0,)), 4.0)
-    found = calibration.inputs(np.array([music.context, unknown.context]))
+    found = calibration.inputs(np.array([music.context, unknown.context]), np.array([0.1, 0.2]))
+    assert found[calibration.SCORE].tolist() == [0.1, 0.2]
     assert found["category"][0] == features.CATEGORIES.index(10)
     assert found["language"][0] == features.LANGUAGES.index("de")
     assert np.isnan(found["category"][1])
