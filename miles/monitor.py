@@ -191,8 +191,6 @@ def refresh(connection: Connection, *, now: datetime | None = None) -> None:
     for one in known:
         before = rollups.read(connection, _name(one.version)) or {}
         tallies = {"scores": scored.get(one.version, 0), **counts.get(one.version, dict.fromkeys(_TALLIES, 0))}
-        if one.state == "retired" and before and before["tallies"] == tallies:
-            continue
         data = before | {"tallies": tallies}
         for basis in ("foresight", "backtest"):
             last = before.get(basis)

@@ -51,6 +51,9 @@ FIGURES = {
     "growth AUROC": ("candidate", "unseen channels, 3d", "label top10_growth_3d", "system", "auroc"),
 }
 
+# What a folder may hold beside what is needed: its card, the figure in it, and all that was measured
+ABOUT = ("README.md", "reliability.svg", "evaluation.json")
+
 State = Literal["current", "shadow", "retired"]
 How = Literal["first start", "upgrade", "activate", "rollback"]
 
@@ -320,7 +323,7 @@ def keep(folder: Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     copy = Path(tempfile.mkdtemp(dir=target.parent, prefix=".new-"))
     try:
-        for name in ("manifest.json", *scoring.FILES, "golden.json", "README.md"):
+        for name in ("manifest.json", *scoring.FILES, "golden.json", *ABOUT):
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, copy / name)
         copy.chmod(0o755)
