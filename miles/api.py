@@ -8,7 +8,9 @@ Which request may pass is decided in `api_gate`, what it may hold in `api_schema
 import asyncio
 import functools
 import logging
+import os
 import re
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
@@ -17,6 +19,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
+import psutil
 from fastapi import Body, Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
@@ -539,9 +542,22 @@ def beside_dashboard() -> FastAPI:
     return create_app(in_force, wake=False)
 
 
+def _answer_at_once() -> None:
+    """Let no connection of this process wait for acknowledgements (Nagle).
+
+    uvicorn writes head and body apart. asyncio turns the waiting off only on sockets made for TCP by name, and those
+    of Streamlit and uvicorn are not: every answer took 40 ms longer. Connections inherit it from where they come in.
+    """
+    for place in psutil.Process().net_connections("tcp"):
+        if place.status == psutil.CONN_LISTEN and place.fd >= 0:  # Windows tells no fd
+            with socket.socket(fileno=os.dup(place.fd)) as listening:
+                listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
 @asynccontextmanager
 async def running(app: FastAPI) -> AsyncIterator[None]:
-    """Ends the API's threads when it is left: for a parent app, which passes no lifespan events on."""
+    """From a server's start to its end; a parent app, which passes no lifespan events on, calls it itself."""
+    _answer_at_once()
     try:
         yield
     finally:

@@ -158,6 +158,25 @@ def test_a_head_that_drips_in_is_given_up(model: scoring.Model, monkeypatch: pyt
             connection.close()
 
 
+def fastest(site: str) -> float:
+    """Seconds of the fastest of some requests over one connection."""
+    times = []
+    with requests.Session() as session:
+        for _ in range(30):
+            begun = time.monotonic()
+            assert session.post(f"{site}/predict", json=TITLE, timeout=20).status_code == 200
+            times.append(time.monotonic() - begun)
+    return min(times)
+
+
+NAGLE = 0.038  # seconds that a delayed acknowledgement takes
+
+
+def test_no_answer_waits_for_the_acknowledgement_of_its_head(model: scoring.Model) -> None:
+    with Served(lambda: model) as served:
+        assert fastest(served.address) < NAGLE
+
+
 def test_who_goes_away_is_not_scored() -> None:
     slow = Slow()
     with Served(lambda: slow) as served:
@@ -336,6 +355,7 @@ def test_it_lies_beside_the_dashboard_that_up_starts(start: Callable[..., subpro
     answer = requests.post(f"{site}/api/predict", json=TITLE, timeout=30)
     assert answer.status_code == 200
     assert answer.json()["model_version"] == scoring.load().version
+    assert fastest(f"{site}/api") < NAGLE
     assert requests.get(f"{site}/api/nothing", timeout=10).headers["content-type"] == "application/problem+json"
     assert requests.get(f"{site}/api/openapi.json", timeout=10).json()["servers"] == [{"url": "/api"}]
     page = requests.get(f"{site}/trending", timeout=10)
