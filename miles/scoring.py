@@ -12,10 +12,11 @@ import logging
 import math
 import os
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -30,12 +31,14 @@ from miles.features import CONTEXT, HISTORY, Features, GrowthCurve, ScoreInput
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
+Vectors = dict[str, np.ndarray]
 
 DEFAULT_FOLDER = Path(__file__).resolve().parent.parent / "model"
 SCHEMA = 1  # of manifest.json; a model made for another one is refused
 OPSETS = range(17, 24)  # ONNX operator sets that the pinned onnxruntime runs
 FILES = ("text.onnx", "image.onnx", "miles.onnx", "tokenizer.json")
 CHUNK = 1024  # rows worked on at a time: 32 MB of vectors of earlier titles
+TOKENS_A_RUN = 512  # of titles of one length; with more, what lies between two steps outgrows the cache
 TITLES_KEPT = 65_536  # vectors; 50 MB. Videos of one channel share most of their history
 IMAGES_KEPT = 4_096
 LONGEST_TITLE = 1_000  # characters; the encoder reads 64 tokens anyway
@@ -72,16 +75,15 @@ class Model:
         self.manifest = manifest
         self.version: str = manifest["version"]
         self.curve = GrowthCurve(tuple(manifest["curve"]["ages"]), tuple(manifest["curve"]["gains"]))
-        self._text = _session(files["text.onnx"])
+        self._text = TitleEncoder(
+            files["text.onnx"], files["tokenizer.json"].decode(), manifest["inputs"]["max_tokens"]
+        )
         self._image = _session(files["image.onnx"])
         self._fusion = _session(files["miles.onnx"])
-        self._tokenizer = Tokenizer.from_str(files["tokenizer.json"].decode())
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(manifest["inputs"]["max_tokens"])
         self._titles = _Recent(TITLES_KEPT)
         self._images = _Recent(IMAGES_KEPT)
         self._outputs = {name: i for i, name in enumerate(manifest["outputs"])}
-        self._workers = ThreadPoolExecutor(_processors(), thread_name_prefix="scoring")
+        self._together = Together(_processors())
 
     def score(self, inputs: Sequence[ScoreInput]) -> list[Score]:
         """One score per input, in the same order; each depends on its own input alone."""
@@ -98,58 +100,56 @@ class Model:
         vectors = np.zeros((len(titles), self.manifest["inputs"]["text_width"]), dtype=np.float32)
         for low in range(0, len(titles), CHUNK):
             part = titles[low : low + CHUNK]
-            made = self._encode_titles(part)
+            made, _ = self._encode(part, [])
             vectors[low : low + len(part)] = [made[_clean(title)] for title in part]
         return vectors
 
     def _score_chunk(self, inputs: Sequence[ScoreInput]) -> list[Score]:
         base = self.manifest["draft_base"]
         rows = [features.encode(video, self.curve, base) for video in inputs]
-        titles = self._encode_titles(
-            title for video, row in zip(inputs, rows, strict=True) for title in (video.title, *row.history_titles)
+        titles, images = self._encode(
+            (title for video, row in zip(inputs, rows, strict=True) for title in (video.title, *row.history_titles)),
+            [video.thumbnail for video in inputs if video.thumbnail is not None],
         )
-        images = self._encode_images([video.thumbnail for video in inputs if video.thumbnail is not None])
 
-        def answer(i: int) -> np.ndarray:
-            return self._answer(inputs[i], rows[i], titles, images)
+        def answer(part: Sequence[int]) -> list[np.ndarray]:
+            return [self._answer(inputs[i], rows[i], titles, images) for i in part]
 
-        answers = self._spread(answer, range(len(inputs)))
+        parts = self._together.run(_in_parts(answer, range(len(inputs)), 64))
+        answers = [one for part in parts for one in part]
         return [self._read(*row, images) for row in zip(inputs, rows, answers, strict=True)]
 
-    def _encode_titles(self, titles: Iterable[str]) -> dict[str, np.ndarray]:
-        """Cleaned title -> (384,) float16; from memory where it was met lately."""
+    def _encode(
+        self, titles: Iterable[str], images: Sequence[bytes]
+    ) -> tuple["Vectors", dict[bytes, np.ndarray | None]]:
+        """Cleaned title -> (384,) float16, and encoded picture -> (64,) float32, or None where it can't be read.
+
+        From memory where it was met lately; what is new, side by side.
+        """
         wanted = list(dict.fromkeys(map(_clean, titles)))
         found = self._titles.get(wanted)
         # No title is no vector, as where training hid it; the encoder would make a title's of nothing.
         nothing = np.zeros(self.manifest["inputs"]["text_width"], dtype=np.float16)
         found |= {title: nothing for title in wanted if not title.strip()}
         new = [title for title in wanted if title not in found]
-        ids = [encoding.ids for encoding in self._tokenizer.encode_batch(new)]
-        # Longest first, so that no processor is left with a long one at the end.
-        order = sorted(range(len(new)), key=lambda i: len(ids[i]), reverse=True)
+        names = {image: hashlib.sha256(image).hexdigest() for image in images}
+        seen = self._images.get(list(names.values()))
+        unseen = {name: image for image, name in names.items() if name not in seen}
 
-        def encode(i: int) -> np.ndarray:
-            (vector,) = self._text.run(None, {"ids": np.array([ids[i]], dtype=np.int64)})
-            # Half precision whether or not it is kept: a remembered title must score the same.
-            return vector[0].astype(np.float16)
-
-        made = dict(zip((new[i] for i in order), self._spread(encode, order), strict=True))
+        pictures = _in_parts(lambda part: [self._encode_image(image) for image in part], list(unseen.values()), 8)
+        batches = self._text.jobs(new)
+        done = self._together.run([*batches, *pictures])
+        made: Vectors = {}
+        for batch, vectors in done[: len(batches)]:
+            made |= zip((new[i] for i in batch), (vector.copy() for vector in vectors), strict=True)
+        shown = dict(zip(unseen, (one for part in done[len(batches) :] for one in part), strict=True))
         self._titles.put(made)
-        return found | made
+        self._images.put(shown)
+        return found | made, {image: (seen | shown)[name] for image, name in names.items()}
 
-    def _encode_images(self, images: Sequence[bytes]) -> dict[bytes, np.ndarray | None]:
-        """Encoded picture -> (64,) float32, or None where it can't be read."""
-        wanted = {image: hashlib.sha256(image).hexdigest() for image in images}
-        found = self._images.get(list(wanted.values()))
-        new = {name: image for image, name in wanted.items() if name not in found}
-
-        def encode(image: bytes) -> np.ndarray | None:
-            shown = features.pixels(image)
-            return None if shown is None else self._image.run(None, {"pixels": shown[None]})[0][0]
-
-        made = dict(zip(new, self._spread(encode, list(new.values())), strict=True))
-        self._images.put(made)
-        return {image: (found | made)[name] for image, name in wanted.items()}
+    def _encode_image(self, image: bytes) -> np.ndarray | None:
+        shown = features.pixels(image)
+        return None if shown is None else self._image.run(None, {"pixels": shown[None]})[0][0]
 
     def _answer(
         self,
@@ -232,13 +232,76 @@ class Model:
             notes.append("outside what the model knows: " + ", ".join(strange))
         return "; ".join(notes) or None
 
-    def _spread(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        """`work` on every item, on all processors; answers in the order of the items."""
-        if len(items) < 2:
-            return [work(item) for item in items]
-        size = max(1, min(64, math.ceil(len(items) / (2 * _processors()))))
-        parts = [items[i : i + size] for i in range(0, len(items), size)]
-        return [one for part in self._workers.map(lambda p: [work(x) for x in p], parts) for one in part]
+
+class TitleEncoder:
+    """text.onnx with its tokenizer: titles to vectors, in runs of titles of one length."""
+
+    def __init__(self, model: bytes, vocabulary: str, max_tokens: int) -> None:
+        self._session = _session(model)
+        self._tokenizer = tokenizer(vocabulary, max_tokens)
+        ids, vectors = self._session.get_inputs()[0], self._session.get_outputs()[0]
+        # (tokens, titles): see training/text_encoder.py; (1, tokens): an encoder that takes one title a run
+        self._tokens_a_run = 0 if ids.shape[0] == 1 else TOKENS_A_RUN
+        self.width: int = vectors.shape[1]
+
+    def jobs(self, titles: Sequence[str]) -> list[Callable[[], tuple[list[int], np.ndarray]]]:
+        """Pieces of work to be done in any order; each gives rows of `titles` and their (rows, width) float16."""
+        ids = [encoding.ids for encoding in self._tokenizer.encode_batch(list(titles))] if titles else []
+        batches: list[list[int]] = []
+        # Longest first, so that no processor is left with a long one at the end.
+        for i in sorted(range(len(ids)), key=lambda i: len(ids[i]), reverse=True):
+            length, last = len(ids[i]), batches[-1] if batches else []
+            if last and len(ids[last[0]]) == length and (len(last) + 1) * length <= self._tokens_a_run:
+                last.append(i)
+            else:
+                batches.append([i])
+        return [partial(self._run, batch, [ids[i] for i in batch]) for batch in batches]
+
+    def _run(self, batch: list[int], ids: list[list[int]]) -> tuple[list[int], np.ndarray]:
+        tokens = np.array(ids, dtype=np.int64)
+        if not tokens.size:
+            return batch, np.zeros((len(batch), self.width), dtype=np.float16)
+        given = np.ascontiguousarray(tokens.T) if self._tokens_a_run else tokens
+        # Half precision whether or not it is kept: a remembered title must score the same.
+        return batch, self._session.run(None, {"ids": given})[0].astype(np.float16)
+
+
+class Together:
+    """Does pieces of work side by side, on all processors: on this thread, and on helpers if they are free."""
+
+    def __init__(self, threads: int) -> None:
+        self._helpers = max(threads - 1, 0)
+        self._pool = ThreadPoolExecutor(max(self._helpers, 1), thread_name_prefix="scoring")
+
+    def run(self, jobs: Sequence[Callable[[], R]]) -> list[R]:
+        """What the jobs give, in their order. Jobs must not call this themselves."""
+        results: dict[int, R] = {}
+        waiting = deque(enumerate(jobs))
+
+        def work() -> None:
+            while waiting:
+                try:
+                    i, job = waiting.popleft()
+                except IndexError:  # another thread was faster
+                    return
+                results[i] = job()
+
+        helpers = [self._pool.submit(work) for _ in range(min(self._helpers, len(jobs) - 1))]
+        try:
+            work()
+        finally:
+            waiting.clear()  # after a failure; else it is empty
+            started = [helper for helper in helpers if not helper.cancel()]
+            wait(started)
+        for helper in started:
+            helper.result()
+        return [results[i] for i in range(len(jobs))]
+
+
+def _in_parts(work: Callable[[Sequence[T]], R], items: Sequence[T], most: int) -> list[Callable[[], R]]:
+    """The work in parts of at most so many items, fewer if that leaves a processor without any."""
+    size = max(1, min(most, math.ceil(len(items) / (2 * _processors()))))
+    return [partial(work, items[i : i + size]) for i in range(0, len(items), size)]
 
 
 def load(folder: Path = DEFAULT_FOLDER) -> Model:
@@ -302,13 +365,27 @@ def _check(manifest: Any, folder: Path) -> None:
         raise ModelUnavailable(f"The model in {folder} needs ONNX opset {opset}; this Miles runs 17 to 23.")
 
 
+def tokenizer(vocabulary: str, max_tokens: int) -> Tokenizer:
+    """The tokenizer of a tokenizer.json, made to cut and never to pad."""
+    made = Tokenizer.from_str(vocabulary)
+    made.no_padding()
+    made.enable_truncation(max_tokens)
+    return made
+
+
 def _session(model: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # one order of sums; see the first lines of this module
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        model,
+        options,
+        providers=["CPUExecutionProvider"],
+        # makes one node of two, which then takes ten times as long (measured in onnxruntime 1.31)
+        disabled_optimizers=["SkipLayerNormFusion"],
+    )
 
 
 def _processors() -> int:

@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from miles import features, registry, scoring
+from miles import calibration, features, registry, scoring
 from miles.candidates import CATEGORY_IDS
 from miles.errors import MilesError
 from training import (
@@ -75,7 +75,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--judge", type=Path, help="folder with the judge's evaluate.py and cases/ to measure by")
     parser.add_argument("--out", type=Path, help="model folder to write (default: model/; from a database, MILES_HOME)")
     parser.add_argument("--work", type=Path, default=WORK, help="folder for what is kept between runs")
-    parser.add_argument("--text-encoder", type=Path, help="folder of another BERT (default: all-MiniLM-L6-v2)")
+    parser.add_argument(
+        "--text-encoder", help="another encoder's folder, or name on the hub (default: all-MiniLM-L6-v2)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--members", type=int, default=2, help="networks in the committee")
     parser.add_argument("--epochs", type=int, default=fit.EPOCHS)
@@ -89,12 +91,11 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def train(args: argparse.Namespace) -> Path:
     """The whole run. Raises MilesError where there is too little to learn from, or a place that must not be taken."""
-    torch.set_num_threads(args.threads)
-    torch.use_deterministic_algorithms(True)
-    device = device_of(args.device)
+    device = start_torch(args.device, args.threads)
     run = Stages(args.work, STAGES)
     source = FromDatabase() if args.from_database else FromFiles(args.data)
     out = where_to(args.out, args.from_database)
+    judge = evaluate.of_judge(args.judge) if args.judge else None
 
     run.begin("observations")
     daily = run.make("observations", source.observations, source.observed, code=[dataset, database])
@@ -111,10 +112,12 @@ def train(args: argparse.Namespace) -> Path:
     folder = args.work / "new"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    encoder_from = args.text_encoder or text_encoder.default_folder()
-    encoder = run.make("text-encoder", lambda: exported_text(encoder_from), encoder_from, code=[text_encoder])
-    (folder / "text.onnx").write_bytes(encoder.value)
-    export.write_tokenizer(folder, encoder_from)
+    encoder_from, examples = source_of(args.text_encoder), some_titles(cases.cases)
+    encoder = run.make(
+        "text-encoder", lambda: exported_text(encoder_from, examples), encoder_from, examples, code=[text_encoder]
+    )
+    for name, content in encoder.value.items():
+        (folder / name).write_bytes(content)
     vectors = Vectors(args.work, encoder.fingerprint, folder, args.threads)
     rows_of = vectors.rows_of(titles_of(cases.cases))
     arrays = fit.to_arrays(cases.cases, cases.encoded, cases.limits, rows_of, vectors.table)
@@ -142,8 +145,9 @@ def train(args: argparse.Namespace) -> Path:
     )  # fmt: skip
 
     run.begin("export")
-    facts = told(args, cases, known_ranges(arrays, split == "fit"), periods, vectors.table.shape[1])
+    facts = told(args, cases, known_ranges(arrays, split == "fit"), periods, vectors)
     facts |= promised | {"data": source.about(daily.value)}
+    facts["reference"] = reference(committee, arrays, promised["calibration"], split, periods)
     facts["metrics"] = {
         "image": None if nudge is None else image_facts(nudge),
         "cases": counts(cases.cases),
@@ -155,20 +159,22 @@ def train(args: argparse.Namespace) -> Path:
     export.write_golden(folder, scoring.load(folder))
 
     run.begin("evaluation and model card")
-    evaluate.measure(folder, measured_by(args, cases), args.work, args.data)
+    evaluate.measure(folder, judge or own_cases(args, cases), args.work, args.data)
     out = out or registry.kept_in(scoring.load(folder).version)
     put(folder, out)
     logger.info("%s is ready", out)
     return out
 
 
-def device_of(name: str) -> torch.device:
-    """Where to fit. Raises MilesError if a GPU is asked for and there is none."""
+def start_torch(device: str, threads: int) -> torch.device:
+    """Where to fit, and always the same sums. Raises MilesError if a GPU is asked for and there is none."""
     there = torch.cuda.is_available()
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # CUDA repeats itself only with it
-    if name == "cuda" and not there:
+    if device == "cuda" and not there:
         raise MilesError("There is no GPU that this PyTorch can use. Leave out --device, or install PyTorch for it.")
-    return torch.device("cuda" if there and name != "cpu" else "cpu")
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # CUDA repeats itself only with it
+    return torch.device("cuda" if there and device != "cpu" else "cpu")
 
 
 def where_to(asked: Path | None, from_database: bool) -> Path | None:
@@ -282,10 +288,8 @@ def about(name: str, daily: pd.DataFrame) -> dict[str, Any]:
 # --- cases ------------------------------------------------------------------------------------------
 
 
-def measured_by(args: argparse.Namespace, prepared: Prepared) -> evaluate.Yardstick:
-    """The judge's cases if they are given, else those of the latest period of the run's own data."""
-    if args.judge:
-        return evaluate.of_judge(args.judge)
+def own_cases(args: argparse.Namespace, prepared: Prepared) -> evaluate.Yardstick:
+    """Without a judge: the latest period of the run's own data."""
     folder = args.work / "cases"
     evaluate.write_cases(folder, prepared.cases, prepared.encoded, prepared.curve, prepared.limits)
     return evaluate.of_run(folder)
@@ -295,12 +299,25 @@ def titles_of(cases: Sequence[dataset.Case]) -> set[str]:
     return {title for case in cases for title in (case.input.title, *(past.title for past in case.input.history))}
 
 
-def exported_text(source: Path) -> bytes:
-    """The 8-bit ONNX file of a Hugging Face BERT folder."""
+def some_titles(cases: Sequence[dataset.Case]) -> list[str]:
+    """Examples for the scales of the text encoder's activations, of cases to fit; the same whenever these are."""
+    titles = sorted(titles_of([case for case in cases if case.split == "fit"]))
+    chosen = np.random.default_rng(0).permutation(len(titles))[: text_encoder.CALIBRATION_TITLES]
+    return [titles[i] for i in chosen]
+
+
+def source_of(asked: str | None) -> Path | str:
+    """A folder of a Hugging Face encoder, or else its name on the hub."""
+    if asked is None:
+        return text_encoder.default_folder()
+    return Path(asked) if Path(asked).is_dir() else asked
+
+
+def exported_text(source: Path | str, titles: list[str]) -> dict[str, bytes]:
+    """The 8-bit ONNX file of a Hugging Face encoder and its tokenizer, by name."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "text.onnx"
-        text_encoder.export(text_encoder.load(source), path, export.OPSET)
-        return path.read_bytes()
+        text_encoder.export(text_encoder.load(source), Path(folder) / "text.onnx", export.OPSET, titles)
+        return {file.name: file.read_bytes() for file in sorted(Path(folder).iterdir())}
 
 
 class Vectors:
@@ -310,6 +327,7 @@ class Vectors:
         self._folder = work / f"titles-{fingerprint}"
         self._folder.mkdir(exist_ok=True)
         self._encoder = text_encoder.Served(folder / "text.onnx", folder / "tokenizer.json", threads)
+        self.max_tokens = self._encoder.max_tokens
         self._rows: dict[str, int] = {}
         self._parts = [np.zeros((0, self._encoder.width), dtype=np.float16)]
         for file in sorted(self._folder.glob("*.npz")):
@@ -327,7 +345,7 @@ class Vectors:
         progress = stages.Progress("titles", len(new))
         for low in range(0, len(new), ENCODED_AT_ONCE):
             part = new[low : low + ENCODED_AT_ONCE]
-            vectors = self._encoder.encode(part)
+            vectors = self._encode(part)
             self._add(part, vectors)
             file = self._folder / f"{len(self._rows):09}.npz"
             np.savez(file.with_suffix(".unfinished"), titles=np.array(part, dtype=object), vectors=vectors)
@@ -336,6 +354,9 @@ class Vectors:
         if new:
             self.table = np.concatenate(self._parts)
         return self._rows
+
+    def _encode(self, titles: list[str]) -> np.ndarray:
+        return self._encoder.encode(titles)
 
     def of(self, titles: list[str]) -> np.ndarray:
         rows = self.rows_of(set(titles))
@@ -499,8 +520,29 @@ def known_ranges(arrays: fit.Arrays, fitted: np.ndarray) -> list[dict[str, Any]]
     return ranges
 
 
+def reference(
+    committee: Network,
+    arrays: fit.Arrays,
+    calibrated: dict[str, tuple[float, float]],
+    split: np.ndarray,
+    periods: dataset.Periods,
+) -> dict[str, Any]:
+    """How the candidates of the period kept for calibration, and their scores, are spread: drift is told from it."""
+    candidate = arrays.context[:, features.CONTEXT.index("is_candidate")] == 1
+    rows = np.flatnonzero((split == "calibrate") & candidate)
+    slope, shift = calibrated["candidate"]
+    logits = fit.answers(committee, arrays, rows)[:, OUTPUTS.index("candidate_logit")].astype(np.float64)
+    scores = 1 / (1 + np.exp(-np.clip(slope * logits + shift, -30, 30)))
+    watched = calibration.inputs(arrays.context[rows], scores)
+    return calibration.reference(watched, periods.fit_until.date(), periods.calibrate_until.date())
+
+
 def told(
-    args: argparse.Namespace, prepared: Prepared, ranges: list[dict[str, Any]], periods: dataset.Periods, width: int
+    args: argparse.Namespace,
+    prepared: Prepared,
+    ranges: list[dict[str, Any]],
+    periods: dataset.Periods,
+    vectors: Vectors,
 ) -> dict[str, Any]:
     """What the manifest says of how the model was made, and what serving needs beside the graphs."""
     return {
@@ -510,9 +552,9 @@ def told(
         "made": args.made.isoformat(),
         "inputs": {
             "context": list(features.CONTEXT),
-            "max_tokens": text_encoder.MAX_TOKENS,
+            "max_tokens": vectors.max_tokens,
             "history": features.HISTORY,
-            "text_width": width,
+            "text_width": int(vectors.table.shape[1]),
             "image_width": network.IMAGE,
             "image_size": list(features.IMAGE_SIZE),
         },

@@ -7,7 +7,6 @@ however many videos list it in their history, an image once, the fusion once per
 import base64
 import hashlib
 import json
-import shutil
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -70,10 +69,6 @@ def _export(module: nn.Module, example: tuple, path: Path, names: list[str], out
         verbose=False,
     )
     strip(path)
-
-
-def write_tokenizer(folder: Path, source: Path) -> None:
-    shutil.copyfile(source / "tokenizer.json", folder / "tokenizer.json")
 
 
 def write_manifest(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:

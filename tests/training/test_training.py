@@ -12,7 +12,7 @@ import torch
 
 from miles import features
 from miles.features import CONTEXT, HISTORY, PAST, GrowthCurve
-from training import calibrate, dataset, export, fit, image_encoder, text_encoder
+from training import calibrate, dataset, export, fit, image_encoder
 from training.network import IMAGE, OUTPUTS, Network
 
 # Of torch, about itself, while it exports.
@@ -114,28 +114,6 @@ def test_the_exported_image_encoder_agrees_with_the_trained_one(tmp_path):
     shown = np.random.default_rng(0).integers(0, 256, (1, 72, 128, 3), dtype=np.uint8)
     exported = run(tmp_path / "image.onnx", {"pixels": shown})
     np.testing.assert_allclose(exported, image_encoder.encode(encoder, shown), atol=1e-4)
-
-
-def test_the_exported_text_encoder_stays_close_to_the_trained_one_at_any_length(tmp_path):
-    torch.manual_seed(0)
-    config = {
-        "hidden_size": 48,
-        "layer_norm_eps": 1e-12,
-        "vocab_size": 100,
-        "num_attention_heads": 4,
-        "intermediate_size": 96,
-        "num_hidden_layers": 2,
-    }
-    encoder = text_encoder.TextEncoder(config).eval()
-    encoder.words.random_(-127, 127)
-    encoder.word_scale.fill_(0.01)
-    text_encoder.export(encoder, tmp_path / "text.onnx", export.OPSET)
-    for length in (2, 9, text_encoder.MAX_TOKENS):
-        ids = torch.randint(0, 100, (1, length))
-        with torch.no_grad():
-            trained = encoder(ids).numpy()
-        exported = run(tmp_path / "text.onnx", {"ids": ids.numpy()})
-        assert (trained * exported).sum() > 0.99  # 8 bits
 
 
 def test_exports_say_nothing_of_the_machine_and_repeat_to_the_byte(tmp_path):

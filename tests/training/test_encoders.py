@@ -1,0 +1,155 @@
+"""Text and image encoders from Hugging Face: loaded by the real transformers code, tiny and random, exported and run."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+from training import export, text_encoder
+
+# Of torch and transformers, about themselves, while they export.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning"),
+]
+
+WORDS = [
+    "bake",
+    "bread",
+    "win",
+    "the",
+    "last",
+    "game",
+    "new",
+    "song",
+    "live",
+    "at",
+    "night",
+    "best",
+    "not",
+    "cook",
+    "fast",
+]
+SMALL = {"vocab_size": 60, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+BERTS = {
+    "bert": transformers.BertConfig(**SMALL, intermediate_size=96, max_position_embeddings=80),
+    "electra": transformers.ElectraConfig(
+        **SMALL, embedding_size=64, intermediate_size=96, max_position_embeddings=80, hidden_act="gelu"
+    ),
+    "roberta": transformers.RobertaConfig(**SMALL, intermediate_size=96, max_position_embeddings=80),
+    "xlm-roberta": transformers.XLMRobertaConfig(**SMALL, intermediate_size=96, max_position_embeddings=80),
+    "distilbert": transformers.DistilBertConfig(
+        vocab_size=60, dim=64, n_layers=2, n_heads=4, hidden_dim=96, max_position_embeddings=80
+    ),
+}
+OTHERS = {
+    # positions as distances between words
+    "mpnet": transformers.MPNetConfig(**SMALL, intermediate_size=96, max_position_embeddings=80),
+    # another activation
+    "relu": transformers.BertConfig(**SMALL, intermediate_size=96, max_position_embeddings=80, hidden_act="relu"),
+    # words narrower than what follows
+    "narrow": transformers.ElectraConfig(**SMALL, embedding_size=32, intermediate_size=96, max_position_embeddings=80),
+}
+
+
+def titles(n: int) -> list[str]:
+    """Of every length from none to more than the encoder reads."""
+    rng = np.random.default_rng(n)
+    return [" ".join(rng.choice(WORDS, i % 70)) for i in range(n)]
+
+
+def saved(folder: Path, config: transformers.PreTrainedConfig) -> Path:
+    """A folder as `save_pretrained` leaves it, with weights large enough for the words to tell."""
+    torch.manual_seed(0)
+    model = transformers.AutoModel.from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.normal_(0, 0.3)
+    model.save_pretrained(folder)
+    vocabulary = {word: i for i, word in enumerate(["<s>", "<pad>", "</s>", "<unk>", *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def by_transformers(folder: Path, ids: list[list[int]]) -> np.ndarray:
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+    with torch.no_grad():
+        states = [model(input_ids=torch.tensor([one])).last_hidden_state for one in ids]
+    return np.stack([torch.nn.functional.normalize(s.mean(1), dim=-1)[0].numpy() for s in states])
+
+
+def exported(loaded: text_encoder.Loaded, folder: Path) -> text_encoder.Served:
+    text_encoder.export(loaded, folder / "text.onnx", export.OPSET, titles(200))
+    return text_encoder.Served(folder / "text.onnx", folder / "tokenizer.json", threads=2)
+
+
+@pytest.mark.parametrize("kind", BERTS)
+def test_what_is_built_like_bert_becomes_the_fast_graph_and_gives_what_transformers_gives(tmp_path, kind):
+    loaded = text_encoder.load(saved(tmp_path, BERTS[kind]))
+    assert isinstance(loaded.network, text_encoder.TextEncoder)
+    some = titles(140)
+    ids = text_encoder.token_ids(loaded, some)
+    expected = by_transformers(tmp_path, ids)
+    with torch.no_grad():
+        ours = np.concatenate([loaded.network(torch.tensor([one])).numpy() for one in ids])
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
+    vectors = exported(loaded, tmp_path).encode(some)
+    assert (vectors * expected).sum(1).min() > 0.93  # 8 bits, and words of 4; random weights suffer most
+    assert (vectors * expected).sum(1).mean() > 0.985
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_any_other_encoder_is_exported_one_title_a_run(tmp_path, kind):
+    loaded = text_encoder.load(saved(tmp_path, OTHERS[kind]))
+    assert isinstance(loaded.network, text_encoder.Pooled)
+    some = titles(80)
+    vectors = exported(loaded, tmp_path).encode(some)
+    expected = by_transformers(tmp_path, text_encoder.token_ids(loaded, some))
+    assert (vectors * expected).sum(1).mean() > 0.97
+
+
+@pytest.mark.parametrize("kind", ["bert", "mpnet"])  # titles of a length together; titles one by one
+def test_a_title_has_the_same_vector_alone_and_beside_any_other(tmp_path, kind):
+    served = exported(text_encoder.load(saved(tmp_path, (BERTS | OTHERS)[kind])), tmp_path)
+    some = titles(150)
+    together = served.encode(some)
+    assert np.array_equal(together, np.concatenate([served.encode([title]) for title in some]))
+    assert np.array_equal(together[::-1], served.encode(some[::-1]))
+
+
+def test_an_export_repeats_to_the_byte(tmp_path):
+    loaded = text_encoder.load(saved(tmp_path, BERTS["bert"]))
+    contents = []
+    for _ in range(2):
+        text_encoder.export(loaded, tmp_path / "text.onnx", export.OPSET, titles(50))
+        contents.append((tmp_path / "text.onnx").read_bytes())
+    assert contents[0] == contents[1]
+
+
+def test_titles_longer_than_the_encoder_reads_are_cut(tmp_path):
+    short = transformers.BertConfig(**SMALL, intermediate_size=96, max_position_embeddings=12)
+    served = exported(text_encoder.load(saved(tmp_path, short)), tmp_path)
+    assert served.max_tokens == 12
+    one, other = served.encode(["bread " * 10, "bread " * 90])  # with both ends 12 tokens
+    assert np.array_equal(one, other)
+
+
+def test_outlying_channels_are_shrunk_where_that_lessens_the_error():
+    rng = np.random.default_rng(0)
+    x, weight = rng.normal(0, 0.1, (500, 32)).astype(np.float32), rng.normal(0, 1, (32, 16)).astype(np.float32)
+    x[:, 3] *= 300
+    plain = text_encoder.round_linear(x, weight, [None])
+    chosen = text_encoder.round_linear(x, weight, text_encoder.capped(x))
+    assert chosen.shrink is not None
+    assert chosen.shrink[3] > 1
+    assert chosen.error < plain.error / 3
