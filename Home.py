@@ -12,10 +12,10 @@ from starlette.routing import Mount
 FOLDER = Path(__file__).parent
 
 if __name__ == "Home":  # the server's import, not a visitor's run
-    from miles import api
+    from miles.api_beside import Beside
 
-    beside = api.beside_dashboard()
-    app = st.App(__file__, routes=[Mount("/api", beside)], lifespan=lambda _: api.running(beside))
+    api = Beside()
+    app = st.App(__file__, routes=[Mount("/api", api)], lifespan=api.running)
 else:
     from ui import page
 

@@ -8,9 +8,7 @@ Which request may pass is decided in `api_gate`, what it may hold in `api_schema
 import asyncio
 import functools
 import logging
-import os
 import re
-import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
@@ -19,7 +17,6 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
-import psutil
 from fastapi import Body, Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
@@ -402,11 +399,11 @@ def create_app(
     service = Service(load or _shipped(chosen), chosen)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         if wake:
             service.scorer.wake()
-        async with running(app):
-            yield
+        yield
+        await asyncio.to_thread(service.close)
 
     app = FastAPI(
         title="Miles",
@@ -528,40 +525,6 @@ _RATE_HEADERS = {
     "RateLimit-Remaining": {"description": "Requests that may follow at once.", "schema": {"type": "string"}},
     "RateLimit-Reset": {"description": "Seconds until all of them may.", "schema": {"type": "string"}},
 }
-
-
-def beside_dashboard() -> FastAPI:
-    """The API in the dashboard's process, with the model version that the database says is in force."""
-
-    def in_force() -> "Model":
-        from miles import db, registry
-
-        db.ready()
-        return registry.active_model()
-
-    return create_app(in_force, wake=False)
-
-
-def _answer_at_once() -> None:
-    """Let no connection of this process wait for acknowledgements (Nagle).
-
-    uvicorn writes head and body apart. asyncio turns the waiting off only on sockets made for TCP by name, and those
-    of Streamlit and uvicorn are not: every answer took 40 ms longer. Connections inherit it from where they come in.
-    """
-    for place in psutil.Process().net_connections("tcp"):
-        if place.status == psutil.CONN_LISTEN and place.fd >= 0:  # Windows tells no fd
-            with socket.socket(fileno=os.dup(place.fd)) as listening:
-                listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-@asynccontextmanager
-async def running(app: FastAPI) -> AsyncIterator[None]:
-    """From a server's start to its end; a parent app, which passes no lifespan events on, calls it itself."""
-    _answer_at_once()
-    try:
-        yield
-    finally:
-        await asyncio.to_thread(app.state.service.close)
 
 
 def serve(host: str | None = None, port: int | None = None) -> None:

@@ -77,9 +77,11 @@ def server(app: ASGIApp) -> uvicorn.Server:
 def listen(host: str, port: int) -> socket.socket:
     """A socket to serve on; port 0 is any. Raises AlreadyRunning where it can't be had."""
     try:
-        return socket.create_server(
+        place = socket.create_server(
             (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024
         )
+        place.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # see api_beside.answer_at_once
+        return place
     except OSError as error:
         raise AlreadyRunning(
             f"The API can't listen on {host}, port {port} ({error.strerror or error}). "

@@ -360,3 +360,11 @@ def test_it_lies_beside_the_dashboard_that_up_starts(start: Callable[..., subpro
     assert requests.get(f"{site}/api/openapi.json", timeout=10).json()["servers"] == [{"url": "/api"}]
     page = requests.get(f"{site}/trending", timeout=10)
     assert (page.status_code, "streamlit" in page.text.lower()) == (200, True)
+
+
+def test_a_dashboard_whose_api_nobody_asks_does_not_load_it(start: Callable[..., subprocess.Popen[str]]) -> None:
+    process = start(
+        "-W", "ignore", "-c", "import sys, Home; print(Home.app, sorted({'fastapi', 'onnxruntime'} & set(sys.modules)))"
+    )
+    output, _ = process.communicate(timeout=60)
+    assert output.strip().endswith("[]"), output

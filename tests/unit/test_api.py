@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from miles import api, api_examples, api_gate, api_problems, api_queue, api_schema, images, scoring, settings
+from miles.api_beside import Beside
 from miles.errors import ImageRefused, MilesError, ModelUnavailable
 from miles.features import PastVideo, ScoreInput
 from miles.scoring import Score
@@ -896,6 +898,23 @@ def test_mounted_under_another_app_it_works_without_lifespan_events(model: scori
     assert client.post("/api/predict", json={"title": TITLE}).json()["model_version"] == model.version
     assert client.get("/api/openapi.json").json()["servers"] == [{"url": "/api"}]
     problem(client.get("/api/nothing"), 404, "not-found")
+
+
+def test_the_api_beside_the_dashboard_is_made_once_by_its_first_request(stub: Stub) -> None:
+    made = []
+
+    def make() -> FastAPI:
+        time.sleep(0.1)
+        made.append(api.create_app(lambda: stub, Settings(), wake=False))
+        return made[-1]
+
+    beside = Beside(make)
+    with TestClient(Starlette(routes=[Mount("/api", beside)], lifespan=beside.running)) as client:
+        assert made == []
+        with ThreadPoolExecutor(5) as pool:
+            answers = list(pool.map(lambda _: client.post("/api/predict", json={"title": TITLE}), range(5)))
+        assert [answer.status_code for answer in answers] == [200] * 5
+    assert len(made) == 1
 
 
 # --- where it listens -------------------------------------------------------------------------------
