@@ -35,15 +35,16 @@ class Needed:
 
 NEEDED = Needed()
 
-# One row per video and day, as on the trending lists: the highest counts of the day.
+# One row per video and hour: what one look at several charts saw is one observation, as in the shared data.
+# Rounded counts ("1.2M") are left out: what grows between two of them is mostly the rounding.
 _OBSERVATIONS = """
-SELECT candidate_id AS video_id, min(snapshots.observed_at) AS fetched_at, max(snapshots.views) AS views,
+SELECT candidate_id AS video_id, max(snapshots.observed_at) AS fetched_at, max(snapshots.views) AS views,
     max(snapshots.likes) AS likes, max(snapshots.comments) AS comments,
     nullif(count(DISTINCT snapshots.country), 0) AS countries
 FROM snapshots JOIN candidates USING (candidate_id)
 WHERE NOT candidates.sample AND candidates.published_at IS NOT NULL AND snapshots.views IS NOT NULL
-    AND snapshots.observed_at > candidates.published_at
-GROUP BY candidate_id, date_trunc('day', snapshots.observed_at)
+    AND snapshots.exact AND snapshots.observed_at > candidates.published_at
+GROUP BY candidate_id, date_trunc('hour', snapshots.observed_at)
 """
 
 # A video without a channel stands for itself: it has no past, and is set apart, or not, alone.
@@ -87,7 +88,7 @@ def read_observations(connection: Connection) -> pd.DataFrame:
     about = _frame(connection, _ABOUT).set_index("video_id")
     if daily.empty:
         raise MilesError(
-            "There is nothing to learn from in the database: no video was observed with its views and its exact time of "
+            "There is nothing to learn from in the database: no video was observed with its exact views and time of "
             "publication. Collect first (the sample does not count)."
         )
     about["category_id"] = about.pop("category").map(CATEGORY_IDS)

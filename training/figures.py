@@ -86,7 +86,7 @@ def median_error(true: np.ndarray, predicted: np.ndarray) -> float:
 class Clusters:
     """Bootstrap over channels: every draw takes whole channels, with replacement."""
 
-    def __init__(self, channels: Iterable[object], draws: int = DRAWS, seed: int = 0) -> None:
+    def __init__(self, channels: Iterable[object], draws: int | None = None, seed: int = 0) -> None:
         _, inverse = np.unique(np.asarray(channels), return_inverse=True)
         self._n = len(inverse)
         order = np.argsort(inverse, kind="stable")
@@ -95,7 +95,7 @@ class Clusters:
         rng = np.random.default_rng(seed)
         self._draws = [
             np.concatenate([order[start[j] : start[j + 1]] for j in rng.integers(0, k, k)]) if k else np.arange(0)
-            for _ in range(draws)
+            for _ in range(DRAWS if draws is None else draws)
         ]
 
     def __call__(self, figure: Callable[[np.ndarray], float]) -> Interval:
@@ -141,12 +141,12 @@ def pair_hits(y: np.ndarray, score: np.ndarray, i: np.ndarray, j: np.ndarray) ->
 # --- the whole of it, as the judge has it -----------------------------------------------------------
 
 
-def drafts(table: pd.DataFrame, draws: int = DRAWS) -> dict[str, Any]:
+def drafts(table: pd.DataFrame, draws: int | None = None) -> dict[str, Any]:
     """Per kind of channel ("all", "seen channels", "unseen channels") the figures and baselines of drafts."""
     return {name: _drafts(group, draws) for name, group in _kinds(table)}
 
 
-def _drafts(group: pd.DataFrame, draws: int) -> dict[str, Any]:
+def _drafts(group: pd.DataFrame, draws: int | None) -> dict[str, Any]:
     y, event = group["outlier"].to_numpy(float), group["top10"].to_numpy(int)
     i, j, of = pairs_within(group["channel_id"], y)
     i2, j2, of2 = pairs_within(group["channel_id"], y, per_channel=400)
@@ -186,7 +186,7 @@ def _drafts(group: pd.DataFrame, draws: int) -> dict[str, Any]:
     return figures
 
 
-def candidates(table: pd.DataFrame, decay: "Decay", draws: int = DRAWS) -> dict[str, Any]:
+def candidates(table: pd.DataFrame, decay: "Decay", draws: int | None = None) -> dict[str, Any]:
     """Per kind of channel and horizon ("all, 3d" …) the figures and baselines of candidates."""
     out = {}
     for name, all_rows in _kinds(table):
@@ -198,7 +198,7 @@ def candidates(table: pd.DataFrame, decay: "Decay", draws: int = DRAWS) -> dict[
     return out
 
 
-def _candidates(group: pd.DataFrame, horizon: str, column: str, decay: "Decay", draws: int) -> dict[str, Any]:
+def _candidates(group: pd.DataFrame, horizon: str, column: str, decay: "Decay", draws: int | None) -> dict[str, Any]:
     v, log = group[f"velocity_{horizon}"].to_numpy(float), group[f"log10_velocity_{horizon}"].to_numpy(float)
     channels = Clusters(group["channel_id"], draws)
     rate = (group["views"] / group["age_days"]).to_numpy(float)
@@ -279,7 +279,7 @@ class Decay:
 # --- slices -----------------------------------------------------------------------------------------
 
 
-def slices(table: pd.DataFrame, mode: str, draws: int = DRAWS) -> list[dict[str, Any]]:
+def slices(table: pd.DataFrame, mode: str, draws: int | None = None) -> list[dict[str, Any]]:
     """The figures of each part of the cases: by category, language, duration, age, channel."""
     out = [{"by": "all", "slice": "all"} | figures_of(table, mode, draws)] if len(table) else []
     for by, labels in slice_labels(table, mode).items():
@@ -290,7 +290,7 @@ def slices(table: pd.DataFrame, mode: str, draws: int = DRAWS) -> list[dict[str,
     return out
 
 
-def figures_of(group: pd.DataFrame, mode: str, draws: int = DRAWS) -> dict[str, Any]:
+def figures_of(group: pd.DataFrame, mode: str, draws: int | None = None) -> dict[str, Any]:
     """What a slice is judged by: order, beside its baseline's, honesty of the probability, of the interval."""
     channels = Clusters(group["channel_id"], draws)
     if mode == "draft":
@@ -345,7 +345,7 @@ def worst(rows: list[dict[str, Any]], figure: str, best: float | None = None) ->
     return max(counted, key=badness)
 
 
-def reliability(table: pd.DataFrame, event: str, draws: int = DRAWS) -> list[dict[str, Any]]:
+def reliability(table: pd.DataFrame, event: str, draws: int | None = None) -> list[dict[str, Any]]:
     """The calibration curve: per equally full bin what was promised, what happened [with its interval], n."""
     out = []
     p, happened = table["viral_score"].to_numpy(float), table[event].to_numpy(float)

@@ -186,8 +186,10 @@ def fit(
     """A committee fitted on `rows`; the same seed gives the same weights on the same machine."""
     network = Network(arrays.context.shape[1], arrays.vectors.shape[1], members)
     known = arrays.context[rows]
-    network.mean.copy_(torch.from_numpy(np.nan_to_num(np.nanmean(known, axis=0))))
-    spread = np.nan_to_num(np.nanstd(known, axis=0))
+    n = np.maximum((~np.isnan(known)).sum(axis=0), 1)  # what is known of no case at all stays 0
+    mean = np.nansum(known, axis=0, dtype=np.float64) / n
+    network.mean.copy_(torch.from_numpy(mean.astype(np.float32)))
+    spread = np.sqrt(np.nansum((known - mean) ** 2, axis=0) / n)
     network.scale.copy_(torch.from_numpy(np.where(spread > 1e-3, spread, 1.0).astype(np.float32)))
     # The matrices are small: a second thread waits more than it works, and sums in another order.
     threads = torch.get_num_threads()

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from training import figures
 
 WORDS = [
     "how",
@@ -31,7 +34,9 @@ WORDS = [
 START = datetime(2025, 12, 20, 9, tzinfo=UTC)
 
 
-def observations(days: int = 200, channels: int = 24, every: int = 4, seed: int = 0) -> pd.DataFrame:
+def observations(
+    days: int = 200, channels: int = 24, every: int = 4, seed: int = 0, start: datetime = START
+) -> pd.DataFrame:
     """Observations in the shape of `read_observations`: a video now and then, each seen daily.
 
     A channel's next videos do somewhat like its last, and a video that starts well goes on well: there is
@@ -41,7 +46,7 @@ def observations(days: int = 200, channels: int = 24, every: int = 4, seed: int 
     for channel in range(channels):
         drift = 0.0
         for day in range(channel % every, days, every):
-            published = START + timedelta(days=day, hours=channel % 7)
+            published = start + timedelta(days=day, hours=channel % 7)
             drift = 0.7 * drift + rng.normal(0, 0.25)
             level, growth = 1e4 * (1 + channel % 5) * 10 ** (drift + rng.normal(0, 0.1)), rng.uniform(0.2, 0.8)
             title = " ".join(rng.choice(WORDS, 4))
@@ -74,6 +79,14 @@ def picture(seed: int) -> bytes:
     out = io.BytesIO()
     Image.fromarray(shown).resize((64, 36)).save(out, "JPEG")
     return out.getvalue()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_draws() -> Iterator[None]:
+    """Intervals from a few draws: what a run takes longest for says nothing here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "DRAWS", 20)
+        yield
 
 
 @pytest.fixture(scope="session")

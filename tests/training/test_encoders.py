@@ -8,7 +8,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from training import export, text_encoder
+from training import export, image_encoder, text_encoder
 
 # Of torch and transformers, about themselves, while they export.
 pytestmark = [
@@ -153,3 +153,21 @@ def test_outlying_channels_are_shrunk_where_that_lessens_the_error():
     assert chosen.shrink is not None
     assert chosen.shrink[3] > 1
     assert chosen.error < plain.error / 3
+
+
+def pictures(n: int, width: int, height: int) -> np.ndarray:
+    """Noise, smooth where it is one octave up: (n, height, width, 3) uint8."""
+    rng = np.random.default_rng(n)
+    coarse = rng.integers(0, 256, (n, height // 8, width // 8, 3)).repeat(8, axis=1).repeat(8, axis=2)
+    return (0.8 * coarse + 0.2 * rng.integers(0, 256, coarse.shape)).astype(np.uint8)
+
+
+def test_the_exported_image_encoder_agrees_with_the_trained_one(tmp_path):
+    torch.manual_seed(0)
+    encoder = image_encoder.ImageEncoder().eval()
+    shown = pictures(40, 128, 72)
+    export.write_image(encoder, tmp_path / "image.onnx", shown)
+    exported, trained = image_encoder.Served(tmp_path / "image.onnx").encode(shown), image_encoder.encode(encoder, shown)
+    assert np.corrcoef(exported.ravel(), trained.ravel())[0, 1] > 0.99  # 8 bits
+    alone = [image_encoder.Served(tmp_path / "image.onnx").encode(one[None])[0] for one in shown[:5]]
+    assert np.array_equal(exported[:5], alone)

@@ -12,7 +12,7 @@ import torch
 
 from miles import features
 from miles.features import CONTEXT, HISTORY, PAST, GrowthCurve
-from training import calibrate, dataset, export, fit, image_encoder
+from training import calibrate, dataset, export, fit
 from training.network import IMAGE, OUTPUTS, Network
 
 # Of torch, about itself, while it exports.
@@ -105,15 +105,6 @@ def test_the_exported_fusion_agrees_with_the_trained_one(tmp_path):
         np.testing.assert_allclose(exported[0], trained[i], atol=1e-4)
     assert np.isfinite(trained).all()
     assert trained.shape == (25, len(OUTPUTS))
-
-
-def test_the_exported_image_encoder_agrees_with_the_trained_one(tmp_path):
-    torch.manual_seed(0)
-    encoder = image_encoder.ImageEncoder().eval()
-    export.write_image(encoder, tmp_path / "image.onnx")
-    shown = np.random.default_rng(0).integers(0, 256, (1, 72, 128, 3), dtype=np.uint8)
-    exported = run(tmp_path / "image.onnx", {"pixels": shown})
-    np.testing.assert_allclose(exported, image_encoder.encode(encoder, shown), atol=1e-4)
 
 
 def test_exports_say_nothing_of_the_machine_and_repeat_to_the_byte(tmp_path):
