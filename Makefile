@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHARED ?=# a folder with the public data and recordings that the replay tests and benchmarks read
 
-.PHONY: help run test test-shared test-training lint format bench train pins clean
+.PHONY: help run test test-shared test-training lint format bench train train-own pins clean
 
 help: ## list what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -20,8 +20,8 @@ test-shared: $(VENV)/.installed-dev ## tests on real recordings and data: make t
 	@test -n "$(SHARED)" || { echo "Say where the recordings and data are: make test-shared SHARED=path"; exit 2; }
 	MILES_SHARED="$(abspath $(SHARED))" $(BIN)/python -m pytest tests/replay
 
-test-training: $(VENV)/.installed-training ## tests of the training code (installs PyTorch)
-	$(BIN)/python -m pytest tests/training
+test-training: $(VENV)/.installed-training ## tests of the training code (installs PyTorch); SHARED=path adds the judge's
+	$(if $(SHARED),MILES_SHARED="$(abspath $(SHARED))") $(BIN)/python -m pytest tests/training
 
 lint: $(VENV)/.installed-dev ## ruff, ruff format and mypy
 	$(BIN)/ruff check .
@@ -39,9 +39,12 @@ bench: $(VENV)/.installed-dev ## the benchmarks, on real data: make bench SHARED
 	$(BIN)/python -m benchmarks.bench_score "$(SHARED)/data/youtube_trending_2025_26.parquet"
 	$(BIN)/python -m benchmarks.bench_pages "$(SHARED)/data/youtube_trending_2025_26.parquet"
 
-train: $(VENV)/.installed-training ## make model/ anew: make train DATA=folder-of-parquet-files
-	@test -n "$(DATA)" || { echo "Say where the data is: make train DATA=path"; exit 2; }
-	$(BIN)/python -m training --data "$(DATA)"
+train: $(VENV)/.installed-training ## make model/ anew: make train DATA=folder-of-parquet-files [JUDGE=folder]
+	@test -n "$(DATA)" || { echo "Say where the data is: make train DATA=path (or learn from your own: make train-own)"; exit 2; }
+	$(BIN)/python -m training --data "$(DATA)" $(if $(JUDGE),--judge "$(JUDGE)")
+
+train-own: $(VENV)/.installed-training ## make a model from what this installation has collected, beside the shipped one
+	$(BIN)/python -m training --from-database
 
 pins: ## write constraints.txt anew from what requirements*.txt bring along
 	rm -rf build/pins && $(PYTHON) -m venv build/pins && sed 's/^-c .*//' requirements.txt > build/requirements.txt
