@@ -9,6 +9,7 @@ import asyncio
 import functools
 import logging
 import re
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
@@ -470,6 +471,11 @@ def create_app(
             ).response()
         return JSONResponse(state.model_dump(), headers=PLAIN_HEADERS)
 
+    async def ping(_: Request) -> Response:
+        """As RunPod's load balancer asks: 204 while the model is being loaded."""
+        state = service.health()
+        return Response(status_code={"ready": 200, "failed": 503}.get(state.status, 204), headers=PLAIN_HEADERS)
+
     async def index(request: Request) -> Response:
         return JSONResponse(
             {"name": "Miles", "version": __version__, "predict": "predict", "model": "model", "health": "health",
@@ -509,6 +515,7 @@ def create_app(
             **documentation,
         )
         app.router.add_route(path, answer, methods=["HEAD"], include_in_schema=False)
+    app.router.add_route("/ping", ping, methods=["GET", "HEAD"], include_in_schema=False)
     app.router.add_route("/", index, methods=["GET", "HEAD"], include_in_schema=False)
 
     async def told(_: Request, error: Exception) -> Response:
@@ -599,3 +606,16 @@ def _document(app: FastAPI) -> dict[str, Any]:
         schemas["Fault"] = FaultOut.model_json_schema()
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def main() -> None:
+    """`python -m miles.api`: what `python -m miles api` does, without the command line's and the database's libraries."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        serve()
+    except MilesError as error:
+        sys.exit(f"Error: {error}")
+
+
+if __name__ == "__main__":
+    main()
