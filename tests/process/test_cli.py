@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
-COMMANDS = ["up", "migrate", "import", "collect", "score", "worker", "recommend", "export", "sample", "status"]
+COMMANDS = ["up", "api", "migrate", "import", "collect", "score", "worker", "recommend", "export", "sample", "status"]
 
 
 def miles(*arguments: str | Path, status: int = 0) -> subprocess.CompletedProcess[str]:

@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
-from miles import api, api_examples, api_gate, api_problems, api_queue, api_schema, images, scoring, settings
+from miles import api, api_examples, api_gate, api_problems, api_queue, api_schema, features, images, scoring, settings
 from miles.api_beside import Beside
 from miles.errors import ImageRefused, MilesError, ModelUnavailable
 from miles.features import PastVideo, ScoreInput
@@ -275,6 +275,15 @@ def test_every_bad_image_of_a_list_is_named(client: TestClient) -> None:
         "/0/image": "not_an_image",
         "/2/image": "not_an_image",
     }
+
+
+def test_a_note_says_so_where_the_model_leaves_an_image_out(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "pixels", lambda image: None)
+    said = client.post("/predict", json={"title": TITLE, "image": in_base64(picture(320, 180, seed=77))}).json()
+    assert any("left out" in note for note in said["notes"])
+    assert said["viral_score"] == client.post("/predict", json={"title": TITLE}).json()["viral_score"]
 
 
 def test_an_address_is_fetched_once_however_many_videos_name_it(
