@@ -64,7 +64,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-IMAGE_THREADS = 8  # images fetched or checked at once
+FETCHES = 32  # images fetched at once; most of it is waiting, and slow servers must not hold up the others
+CHECKS = 4  # images from requests decoded at once
 MOST_IMAGES = 1024  # that wait for it; four full requests
 BODIES_HELD = 8  # bodies of the greatest size that may be in memory at once; smaller ones, accordingly more
 FAULTS_TOLD = 50  # of one request
@@ -108,21 +109,24 @@ class Service:
         self.gate = Gate(chosen)
         self.scorer = Scorer(load, chosen.api_queue)
         self.begun = time.monotonic()
-        self._images = _image_threads()
+        self._fetching, self._checking = _image_threads()
         self._lock = threading.Lock()
         self._pictures = 0  # that wait or are being looked at
         self._bytes = 0  # of bodies in memory
 
     def close(self) -> None:
         """End the threads; what still waits is given up. It may be used again afterwards."""
-        threads, self._images = self._images, _image_threads()
-        threads.shutdown(wait=False, cancel_futures=True)
+        ending = self._fetching, self._checking
+        self._fetching, self._checking = _image_threads()
+        for threads in ending:
+            threads.shutdown(wait=False, cancel_futures=True)
         self.scorer.close()
 
     async def guard(self, request: Request, answer: "Callable[[Request], Awaitable[Response]]", body: bool) -> Response:
         """One request from admission to answer, whatever happens on the way."""
         headers: dict[str, str] = {}
         held = 0
+        begun = time.monotonic()
 
         def claim(size: int) -> None:
             nonlocal held
@@ -155,6 +159,12 @@ class Service:
             with self._lock:
                 self._bytes -= held
         response.headers.update({**PLAIN_HEADERS, **headers})
+        took = round((time.monotonic() - begun) * 1000)
+        logger.info(
+            "%s %s: %d in %d ms",
+            *(request.method, request.url.path, response.status_code, took),
+            extra={"status": response.status_code, "milliseconds": took, "bytes": held},
+        )
         return response
 
     @property
@@ -204,7 +214,10 @@ class Service:
                 raise Problem(BUSY, "Too many images are waiting. Try again in 5 s.", headers={"Retry-After": "5"})
             self._pictures += len(distinct)
         try:
-            work: list[Future[bytes]] = [self._images.submit(_look_at, *source) for source in distinct]
+            work: list[Future[bytes]] = [
+                (self._fetching if source[0] == "image_url" else self._checking).submit(_look_at, *source)
+                for source in distinct
+            ]
             try:
                 outcomes = await asyncio.gather(*map(asyncio.wrap_future, work), return_exceptions=True)
             finally:
@@ -248,8 +261,11 @@ class Service:
             await asyncio.sleep(0.05)
 
 
-def _image_threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(IMAGE_THREADS, thread_name_prefix="api-images")
+def _image_threads() -> tuple[ThreadPoolExecutor, ThreadPoolExecutor]:
+    return (
+        ThreadPoolExecutor(FETCHES, thread_name_prefix="api-fetching"),
+        ThreadPoolExecutor(CHECKS, thread_name_prefix="api-checking"),
+    )
 
 
 def _look_at(kind: str, given: str) -> bytes:
@@ -398,6 +414,7 @@ def create_app(
     """
     chosen = chosen or settings.load()
     service = Service(load or _shipped(chosen), chosen)
+    keys = KEYS if chosen.keys else []  # where none is needed the document must not ask for one
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -425,7 +442,7 @@ def create_app(
         summary="Score one video, or up to 256",
         operation_id="predict",
         tags=["predictions"],
-        dependencies=KEYS,
+        dependencies=keys,
         responses={
             200: {
                 "description": "A prediction for one video; for a list, a list in the same order.",
@@ -451,7 +468,7 @@ def create_app(
         summary="The model in use",
         operation_id="model",
         tags=["about"],
-        dependencies=KEYS,
+        dependencies=keys,
         responses=documented(*_ADMISSION, *_WORKING),
     )
     async def model() -> ModelFacts:

@@ -26,6 +26,8 @@ DEFAULT_RATE = 600  # requests a minute for each client over the network, where 
 CLIENTS_KEPT = 10_000  # whose requests are counted; beyond it those that asked longest ago begin anew
 BODY_TIME = 10.0  # seconds for all of a body, so that a dripping client holds no memory for long
 LINGER = 3.0  # seconds for the rest of a body that is too large, so that the client reads why
+MOST_VALUES = 1_000_000  # in one body; 256 videos with 50 earlier ones each need a tenth. Each takes 60 bytes of memory
+MOST_FIELDS = 100  # of one object; each that is not known makes a fault to tell
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 CLOSE = {"Connection": "close"}
 
@@ -250,6 +252,8 @@ def parse(body: bytes) -> Any:
         raise ValueError(what)
 
     def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(pairs) > MOST_FIELDS:
+            refuse(f"an object in it has more than {MOST_FIELDS} fields")
         made = dict(pairs)
         if len(made) != len(pairs):
             seen: set[str] = set()
@@ -261,6 +265,8 @@ def parse(body: bytes) -> Any:
         text = body.decode("utf-8").removeprefix("\ufeff")
         if not text.strip():
             refuse("it is empty")
+        if body.count(b",") >= MOST_VALUES:
+            refuse(f"it holds more than {MOST_VALUES:,} values")
         value = json.loads(
             text,
             parse_constant=lambda name: refuse(f"{name} is not a number in JSON; leave the field out or send null"),

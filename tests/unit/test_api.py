@@ -379,6 +379,8 @@ JSON = {"Content-Type": "application/json"}
         b'{"\\udc00": 1, "title": "a"}',
         b'{"title": "\xff"}',
         b"[" * 100_000,
+        b"[" + b"[]," * 1_000_000 + b"[]]",  # 3 MB that would unpack to 60
+        b'{"title": "a", %s}' % b", ".join(b'"%d": 0' % n for n in range(100)),
         b'{"a":' * 100_000,
         '{"title": "a"}'.encode("utf-16"),
         b"{'title': 'a'}",
@@ -886,6 +888,13 @@ def test_every_problem_has_an_example_and_a_place_in_the_guide() -> None:
     for kind in api_problems.KINDS:
         assert f"| `{kind.name}` | {kind.status} |" in guide, kind
     assert len({kind.name for kind in api_problems.KINDS}) == len(api_problems.KINDS)
+
+
+def test_the_document_asks_for_a_key_where_one_is_needed(stub: Stub) -> None:
+    for variables, wanted in (({"keys": "a-key"}, [{"Bearer": []}, {"Key": []}]), ({}, None)):
+        document = make(lambda: stub, **variables).get("/openapi.json").json()
+        assert document["paths"]["/predict"]["post"].get("security") == wanted
+        assert "security" not in document["paths"]["/health"]["get"]
 
 
 def test_examples_of_problems_keep_to_the_documented_form(client: TestClient) -> None:

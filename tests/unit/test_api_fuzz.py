@@ -18,7 +18,7 @@ app = api.create_app(chosen=Settings(MILES_API_KEYS=KEY, MILES_API_RATE=0))
 schema = schemathesis.openapi.from_asgi(
     "/openapi.json",
     app,
-    config=schemathesis.Config.from_dict({"seed": 7, "generation": {"max-examples": 120}}),
+    config=schemathesis.Config.from_dict({"seed": 7, "generation": {"max-examples": 100}}),
 )
 
 
