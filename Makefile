@@ -38,6 +38,7 @@ bench: $(VENV)/.installed-dev ## the benchmarks, on real data: make bench SHARED
 	$(BIN)/python -m benchmarks.bench_rollup "$(SHARED)/data/youtube_trending_2025_26.parquet"
 	$(BIN)/python -m benchmarks.bench_score "$(SHARED)/data/youtube_trending_2025_26.parquet"
 	$(BIN)/python -m benchmarks.bench_pages "$(SHARED)/data/youtube_trending_2025_26.parquet"
+	$(BIN)/python -m benchmarks.bench_api
 
 train: $(VENV)/.installed-training ## make model/ anew: make train DATA=folder-of-parquet-files [JUDGE=folder]
 	@test -n "$(DATA)" || { echo "Say where the data is: make train DATA=path (or learn from your own: make train-own)"; exit 2; }

@@ -44,7 +44,7 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", type=int, default=50)
-    parser.add_argument("--requests", type=int, default=20, help="of each client in each round; one alone sends 100")
+    parser.add_argument("--requests", type=int, default=10, help="of each client in each round; one alone sends 50")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     dice = random.Random(0)
@@ -57,7 +57,7 @@ def main() -> None:
     print(f"{'':30}{'p50      p95 ms':>18}{'p50      p95 ms':>18}{'p95':>8}{'req/s':>9}{'req/s':>9}{'errors':>8}")
     worst = 0.0
     failed = 0
-    with serving() as port:
+    with serving() as (port, process):
         for name, make in kinds.items():
             alone: list[float] = []
             together: list[float] = []
@@ -65,7 +65,7 @@ def main() -> None:
             errors = 0
             asyncio.run(ask(port, 1, [make() for _ in range(20)]))  # caches of code, not of answers
             for _ in range(given.rounds):
-                for times, clients, number in ((alone, 1, 100), (together, given.clients, given.requests)):
+                for times, clients, number in ((alone, 1, 50), (together, given.clients, given.requests)):
                     bodies = [make() for _ in range(clients * number)]
                     begun = time.perf_counter()
                     answered = asyncio.run(ask(port, clients, bodies))
@@ -79,7 +79,8 @@ def main() -> None:
                 f"{name:30}{one[0]:9.1f}{one[1]:9.1f}{all_[0]:9.1f}{all_[1]:9.1f}{ratio:8.2f}"
                 f"{len(alone) / seconds[0]:9.0f}{len(together) / seconds[1]:9.0f}{errors:8}"
             )
-    print(f"worst ratio {worst:.2f} (at most 1.00), errors {failed} (0)")
+        memory = peak_memory(process)
+    print(f"worst ratio {worst:.2f} (at most 1.00), errors {failed} (0), peak memory {memory or '–'} MB (at most 600)")
     sys.exit(bool(failed or worst > 1))
 
 
@@ -119,6 +120,15 @@ def candidate(dice: random.Random) -> dict[str, Any]:
     }
 
 
+def peak_memory(process: int) -> int | None:
+    """The most that a process ever held, in MB; None where the system does not say."""
+    status = Path(f"/proc/{process}/status")
+    if not status.exists():
+        return None
+    (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) // 1000
+
+
 def quantiles(seconds: list[float]) -> tuple[float, float]:
     """Median and 95th percentile in milliseconds."""
     cuts = statistics.quantiles(seconds, n=20)
@@ -155,8 +165,8 @@ def encoded(body: dict[str, Any]) -> bytes:
 
 
 @contextmanager
-def serving() -> Iterator[int]:
-    """The API as `python -m miles api` serves it, on a free port, ready to score."""
+def serving() -> Iterator[tuple[int, int]]:
+    """The API as `python -m miles api` serves it, ready to score: its port and its process."""
     with socket.socket() as trial:
         trial.bind(("127.0.0.1", 0))
         port: int = trial.getsockname()[1]
@@ -177,7 +187,7 @@ def serving() -> Iterator[int]:
                     if process.poll() is not None:
                         raise SystemExit("The API did not start; see `python -m miles api`.") from None
                     time.sleep(0.1)
-            yield port
+            yield port, process.pid
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(30)
