@@ -20,7 +20,7 @@ class UnreadableFile(MilesError):
 
 
 class ModelUnavailable(MilesError):
-    """The model folder is missing, damaged, or made for another version of Miles."""
+    """The model folder is missing, damaged, or made for another version of Miles; or a remote model does not answer."""
 
 
 class SourceError(MilesError):

@@ -94,10 +94,13 @@ def explain(scorer: Scorer, video: ScoreInput) -> Explanation:
     length), or likes, comments and charts not known. Views so far are never hidden: they are what a
     candidate's question is about, and the model never learnt to do without; `as_draft` is the answer to the other.
     """
-    spans = title_parts(video.title)
+    titled = getattr(scorer, "needs_title", False)  # then what hides all of the title can't be asked
+    spans = [span for span in title_parts(video.title) if not titled or cut(video.title, *span).strip()]
     shown = None if video.thumbnail is None else features.pixels(video.thumbnail)
     pictures = [] if shown is None else occluded(shown)
     groups = without(video, shown is not None)
+    if titled:
+        groups.pop("text", None)
     asked = [
         video,
         *(replace(video, title=cut(video.title, *span)) for span in spans),

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 import streamlit as st
 
 from miles import db, jobs, settings
-from miles.errors import DatabaseUnavailable, MilesError
+from miles.errors import DatabaseUnavailable, MilesError, ModelUnavailable
 from ui import data, words, worker
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,10 @@ STALE = timedelta(hours=24)  # the refresh runs every 6 h: four missed ones are 
 
 _inside_frame: ContextVar[bool] = ContextVar("inside_frame", default=False)
 
-TITLES: dict[type[MilesError], str] = {DatabaseUnavailable: "The database does not answer"}
+TITLES: dict[type[MilesError], str] = {
+    DatabaseUnavailable: "The database does not answer",
+    ModelUnavailable: "There is no model to score with",
+}
 
 
 def now() -> datetime:

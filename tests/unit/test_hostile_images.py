@@ -185,7 +185,7 @@ def test_a_palette_with_a_transparency_for_each_colour_is_shown() -> None:
     picture = Image.new("P", (320, 180), 0)
     picture.putpalette([255, 0, 0, 0, 0, 0])
     picture.paste(1, (160, 0, 320, 180))
-    assert_shown(encoded(picture, transparency=bytes([255, 0])), RED, WHITE)
+    assert_shown(encoded(picture, transparency=bytes([254, 3])), RED, WHITE)
 
 
 def test_a_colour_that_stands_for_transparent_is_white() -> None:
