@@ -5,6 +5,7 @@ what is ours begins with `MILES_`.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -66,6 +67,10 @@ class Settings(BaseSettings):
     """Where the dashboard listens."""
     start_worker: bool = Field(True, alias="MILES_START_WORKER")
     """Whether a dashboard that finds no living worker starts one."""
+    predict_url: str | None = Field(None, alias="MILES_PREDICT_URL")
+    """Where a Miles API answers, such as https://me-miles.hf.space: the dashboard's drafts are scored there."""
+    predict_key: SecretStr | None = Field(None, alias="MILES_PREDICT_KEY")
+    """One of its keys."""
     proxy: str | None = Field(None, alias="MILES_PROXY")
     """Proxy address for yt-dlp and for images, e.g. http://127.0.0.1:8899."""
     ssl_cert_file: Path | None = Field(None, alias="SSL_CERT_FILE")
@@ -170,6 +175,13 @@ class Settings(BaseSettings):
     def proxies(self) -> tuple[str, ...]:
         """Networks whose X-Forwarded-For is believed; may hold "*"."""
         return _listed(self.api_proxies)
+
+    @field_validator("predict_url")
+    @classmethod
+    def _web_address(cls, url: str | None) -> str | None:
+        if url is not None and not re.match("https?://[^/]", url):
+            raise ValueError("it should begin with http:// or https:// and name a host")
+        return url
 
     @field_validator("image_networks")
     @classmethod
