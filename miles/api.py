@@ -27,7 +27,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from miles import __version__, api_examples, api_gate, api_schema, images, settings
+from miles import __version__, api_examples, api_gate, api_schema, decoding, images, settings
 from miles.api_gate import Gate
 from miles.api_problems import (
     BUSY,
@@ -56,6 +56,7 @@ from miles.api_problems import (
 from miles.api_queue import QueueFull, Scorer
 from miles.api_schema import Definition, Health, ModelFacts, Prediction, Video, Videos
 from miles.errors import ImageRefused, MilesError
+from miles.features import IMAGE_SIZE
 from miles.settings import Settings
 
 if TYPE_CHECKING:
@@ -269,14 +270,18 @@ def _image_threads() -> tuple[ThreadPoolExecutor, ThreadPoolExecutor]:
 
 
 def _look_at(kind: str, given: str) -> bytes:
-    """The bytes of a usable image, from its base64 or its address. Raises ImageRefused."""
+    """What the model sees of an image, from its base64 or its address. Raises ImageRefused.
+
+    As small as that here already, so that decoding is done beside the model's runs and not in them.
+    """
     if kind == "image_url":
-        return images.fetch(given).data
-    try:
-        data = api_schema.decode_image(given)
-    except ValueError as error:
-        raise ImageRefused(str(error), "not_base64") from error
-    return images.check(data).data
+        image = images.fetch(given)
+    else:
+        try:
+            image = images.check(api_schema.decode_image(given))
+        except ValueError as error:
+            raise ImageRefused(str(error), "not_base64") from error
+    return decoding.shrunk(image.data, IMAGE_SIZE)
 
 
 def _prediction(video: Video, score: "Score", notes: list[str]) -> Prediction:
@@ -491,7 +496,9 @@ def create_app(
     async def ping(_: Request) -> Response:
         """As RunPod's load balancer asks: 204 while the model is being loaded."""
         state = service.health()
-        return Response(status_code={"ready": 200, "failed": 503}.get(state.status, 204), headers=PLAIN_HEADERS)
+        if state.status == "failed":
+            return Problem(NO_MODEL, "The model can't be loaded; the server's log says why.").response()
+        return Response(status_code=200 if state.ready else 204, headers=PLAIN_HEADERS)
 
     async def index(request: Request) -> Response:
         return JSONResponse(

@@ -100,7 +100,7 @@ class Video(Strict):
     image: str | None = Field(
         None,
         min_length=1,
-        description="The thumbnail itself in base64 (JPEG, PNG, WebP or GIF); a `data:` prefix may stand before it.",
+        description="The thumbnail itself in base64 (JPEG, PNG, WebP, GIF or AVIF); a `data:` prefix may stand before it.",
         json_schema_extra={"contentEncoding": "base64"},
     )
     channel_id: Name | None = Field(None, description="The channel; `history` holds what is known of it.")

@@ -1,6 +1,7 @@
 """The HTTP API in this process: what it answers, what it refuses, and how it refuses."""
 
 import base64
+import io
 import json
 import threading
 import time
@@ -10,13 +11,27 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi import FastAPI
+from PIL import ExifTags, Image
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
-from miles import api, api_examples, api_gate, api_problems, api_queue, api_schema, features, images, scoring, settings
+from miles import (
+    api,
+    api_examples,
+    api_gate,
+    api_problems,
+    api_queue,
+    api_schema,
+    decoding,
+    features,
+    images,
+    scoring,
+    settings,
+)
 from miles.api_beside import Beside
 from miles.errors import ImageRefused, MilesError, ModelUnavailable
 from miles.features import PastVideo, ScoreInput
@@ -275,6 +290,37 @@ def test_every_bad_image_of_a_list_is_named(client: TestClient) -> None:
         "/0/image": "not_an_image",
         "/2/image": "not_an_image",
     }
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "size"),
+    [
+        ("RGB", "JPEG", (480, 360)),
+        ("RGB", "JPEG", (3000, 200)),
+        ("CMYK", "JPEG", (320, 180)),
+        ("L", "JPEG", (129, 73)),
+        ("RGBA", "PNG", (200, 300)),
+        ("P", "GIF", (64, 64)),
+        ("RGB", "WEBP", (16, 16)),
+        ("I;16", "PNG", (320, 180)),
+        ("RGB", "PNG", (128, 72)),
+    ],
+)
+def test_what_is_kept_of_an_image_is_to_the_bit_what_the_model_would_see(
+    mode: str, kind: str, size: tuple[int, int]
+) -> None:
+    dice = np.random.default_rng(1)
+    if mode == "I;16":
+        image = Image.fromarray(dice.integers(0, 2**16, (size[1], size[0]), dtype=np.uint16))
+    else:
+        image = Image.fromarray(dice.integers(0, 256, (size[1], size[0], 4), dtype=np.uint8), "RGBA").convert(mode)
+    out = io.BytesIO()
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    image.save(out, kind, **({"exif": turned} if kind == "JPEG" else {}))
+    kept = decoding.shrunk(out.getvalue(), features.IMAGE_SIZE)
+    assert np.array_equal(features.pixels(kept), features.pixels(out.getvalue()))
+    assert len(kept) < 40_000
 
 
 def test_a_note_says_so_where_the_model_leaves_an_image_out(
@@ -872,6 +918,25 @@ def test_health_answers_monitors_that_ask_only_for_the_head(client: TestClient) 
         answer = client.head(path)
         assert answer.status_code == 200
         assert answer.content == b""
+
+
+def test_a_ping_tells_by_its_status_alone(stub: Stub) -> None:
+    come, fail = threading.Event(), False
+
+    def load() -> Stub:
+        assert come.wait(20)
+        if fail:
+            raise ModelUnavailable("It is damaged.")
+        return stub
+
+    with make(load) as client:
+        assert client.get("/ping").status_code == 204
+        come.set()
+        eventually(lambda: client.get("/ping").status_code == 200)
+    fail = True
+    with make(load) as client:
+        eventually(lambda: client.get("/ping").status_code == 503)
+        problem(client.get("/ping"), 503, "model-unavailable")
 
 
 def test_health_counts_the_time(client: TestClient) -> None:
