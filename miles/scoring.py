@@ -78,8 +78,8 @@ class Model:
         self._text = TitleEncoder(
             files["text.onnx"], files["tokenizer.json"].decode(), manifest["inputs"]["max_tokens"]
         )
-        self._image = _session(files["image.onnx"])
-        self._fusion = _session(files["miles.onnx"])
+        self._image = session(files["image.onnx"])
+        self._fusion = session(files["miles.onnx"])
         self._titles = _Recent(TITLES_KEPT)
         self._images = _Recent(IMAGES_KEPT)
         self._outputs = {name: i for i, name in enumerate(manifest["outputs"])}
@@ -237,7 +237,7 @@ class TitleEncoder:
     """text.onnx with its tokenizer: titles to vectors, in runs of titles of one length."""
 
     def __init__(self, model: bytes, vocabulary: str, max_tokens: int) -> None:
-        self._session = _session(model)
+        self._session = session(model)
         self._tokenizer = tokenizer(vocabulary, max_tokens)
         ids, vectors = self._session.get_inputs()[0], self._session.get_outputs()[0]
         # (tokens, titles): see training/text_encoder.py; (1, tokens): an encoder that takes one title a run
@@ -373,7 +373,8 @@ def tokenizer(vocabulary: str, max_tokens: int) -> Tokenizer:
     return made
 
 
-def _session(model: bytes) -> onnxruntime.InferenceSession:
+def session(model: bytes) -> onnxruntime.InferenceSession:
+    """A graph made ready to run as it is served."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # one order of sums; see the first lines of this module
     options.inter_op_num_threads = 1

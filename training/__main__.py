@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -109,21 +110,13 @@ def train(args: argparse.Namespace) -> Path:
     source.check(cases, periods)
 
     run.begin("vectors of titles")
-    folder = args.work / "new"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    encoder_from, examples = source_of(args.text_encoder), some_titles(cases.cases)
-    encoder = run.make(
-        "text-encoder", lambda: exported_text(encoder_from, examples), encoder_from, examples, code=[text_encoder]
-    )
-    for name, content in encoder.value.items():
-        (folder / name).write_bytes(content)
-    vectors = Vectors(args.work, encoder.fingerprint, folder, args.threads)
+    folder, exact = empty(args.work / "new"), empty(args.work / "fp32")
+    encoder, vectors = text_branch(run, args, cases.cases, folder, exact)
     rows_of = vectors.rows_of(titles_of(cases.cases))
     arrays = fit.to_arrays(cases.cases, cases.encoded, cases.limits, rows_of, vectors.table)
 
     run.begin("image encoder")
-    nudge = image_branch(run, args, source, vectors, encoder, folder)
+    nudge = image_branch(run, args, source, vectors, encoder, folder, exact)
 
     run.begin("networks")
     split = np.array([case.split for case in cases.cases])
@@ -155,11 +148,13 @@ def train(args: argparse.Namespace) -> Path:
         **tried.value,
     }
     export.write_fusion(committee, vectors.table.shape[1], folder / "miles.onnx")
-    export.write_manifest(folder, facts)
+    shutil.copyfile(folder / "miles.onnx", exact / "miles.onnx")
+    for one in (folder, exact):
+        export.write_manifest(one, facts)
     export.write_golden(folder, scoring.load(folder))
 
     run.begin("evaluation and model card")
-    evaluate.measure(folder, judge or own_cases(args, cases), args.work, args.data)
+    evaluate.measure(folder, judge or own_cases(args, cases), args.work, args.data, exact)
     out = out or registry.kept_in(scoring.load(folder).version)
     put(folder, out)
     logger.info("%s is ready", out)
@@ -295,6 +290,31 @@ def own_cases(args: argparse.Namespace, prepared: Prepared) -> evaluate.Yardstic
     return evaluate.of_run(folder)
 
 
+def empty(folder: Path) -> Path:
+    """The folder, made anew."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+# --- the text branch --------------------------------------------------------------------------------
+
+
+def text_branch(
+    run: Stages, args: argparse.Namespace, cases: Sequence[dataset.Case], folder: Path, exact: Path
+) -> tuple[Made, "Vectors"]:
+    """Write text.onnx and tokenizer.json, in 8 bits into `folder` and in 32 into `exact`."""
+    encoder_from, examples = source_of(args.text_encoder), some_titles(cases)
+    encoder = run.make(
+        "text-encoder", lambda: exported_text(encoder_from, examples), encoder_from, examples, code=[text_encoder]
+    )
+    plain = run.make("text-encoder-exact", lambda: exact_text(encoder_from), encoder_from, code=[text_encoder])
+    for place, files in ((folder, encoder.value), (exact, plain.value)):
+        for name, content in files.items():
+            (place / name).write_bytes(content)
+    return encoder, Vectors(args.work, encoder.fingerprint, folder, args.threads)
+
+
 def titles_of(cases: Sequence[dataset.Case]) -> set[str]:
     return {title for case in cases for title in (case.input.title, *(past.title for past in case.input.history))}
 
@@ -317,6 +337,13 @@ def exported_text(source: Path | str, titles: list[str]) -> dict[str, bytes]:
     """The 8-bit ONNX file of a Hugging Face encoder and its tokenizer, by name."""
     with tempfile.TemporaryDirectory() as folder:
         text_encoder.export(text_encoder.load(source), Path(folder) / "text.onnx", export.OPSET, titles)
+        return {file.name: file.read_bytes() for file in sorted(Path(folder).iterdir())}
+
+
+def exact_text(source: Path | str) -> dict[str, bytes]:
+    """The same in 32 bits: what 8 bits are measured against."""
+    with tempfile.TemporaryDirectory() as folder:
+        text_encoder.export_plain(text_encoder.load(source), Path(folder) / "text.onnx", export.OPSET)
         return {file.name: file.read_bytes() for file in sorted(Path(folder).iterdir())}
 
 
@@ -373,14 +400,17 @@ def image_branch(
     vectors: Vectors,
     text: Made,
     folder: Path,
+    exact: Path,
 ) -> image_encoder.Nudge | None:
-    """Write image.onnx; returns how images move the answers, or None where there are too few to learn from.
+    """Write image.onnx, in 8 bits into `folder` and in 32 into `exact`; returns how images move the answers, or None
+    where there are too few to learn from.
 
     Without thumbnails of its own a model keeps the shipped encoder, and its network does not listen to it.
     """
     pictures = source.thumbnails(vectors, run)
     if pictures is None:
-        shutil.copyfile(SHIPPED / "image.onnx", folder / "image.onnx")
+        for one in (folder, exact):
+            shutil.copyfile(SHIPPED / "image.onnx", one / "image.onnx")
         return None
     encoder = run.make(
         "image-encoder",
@@ -388,8 +418,31 @@ def image_branch(
         text, source.pictures, args.seed, args.image_epochs,
         code=[image_encoder],
     )  # fmt: skip
-    export.write_image(encoder.value, folder / "image.onnx")
-    return image_encoder.measure(encoder.value, pictures)
+    served = run.make(
+        "image-branch",
+        lambda: serve_images(encoder.value, pictures),
+        encoder,
+        code=[image_encoder, export],
+    )
+    files, nudge = served.value
+    (folder / "image.onnx").write_bytes(files["8 bits"])
+    (exact / "image.onnx").write_bytes(files["32 bits"])
+    return nudge
+
+
+def serve_images(
+    encoder: image_encoder.ImageEncoder, pictures: image_encoder.Thumbnails
+) -> tuple[dict[str, bytes], image_encoder.Nudge]:
+    """The encoder's ONNX files, and what its images tell as they are served."""
+    examples = pictures.pixels[:: max(1, len(pictures.pixels) // export.CALIBRATION_PICTURES)]
+    with tempfile.TemporaryDirectory() as folder:
+        rounded, exact = Path(folder) / "8.onnx", Path(folder) / "32.onnx"
+        export.write_image(encoder, rounded, examples)
+        export.write_plain_image(encoder, exact, examples)
+        unrounded = image_encoder.measure(image_encoder.encode(encoder, pictures.pixels), pictures)
+        nudge = image_encoder.measure(image_encoder.Served(rounded).encode(pictures.pixels), pictures)
+        files = {"8 bits": rounded.read_bytes(), "32 bits": exact.read_bytes()}
+    return files, replace(nudge, with_exact_image=unrounded.with_image)
 
 
 # --- networks ---------------------------------------------------------------------------------------
@@ -574,6 +627,7 @@ def image_facts(nudge: image_encoder.Nudge) -> dict[str, Any]:
         "n": nudge.n,
         "spearman_title_alone": round(nudge.title_alone, 4),
         "spearman_title_and_image": round(nudge.with_image, 4),
+        "spearman_title_and_image_in_32_bits": round(nudge.with_exact_image or nudge.with_image, 4),
         "spearman_image_alone": round(nudge.image_alone, 4),
     }
 

@@ -15,15 +15,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from PIL import Image
 from torch import Tensor, nn
 
-from miles.features import CONTEXT, HISTORY, IMAGE_SIZE, PAST, PastVideo, ScoreInput
+from miles.features import CONTEXT, HISTORY, PAST, PastVideo, ScoreInput
 from miles.scoring import FILES, SCHEMA, Model
 from training.network import IMAGE, OUTPUTS
 from training.text_encoder import strip
 
 OPSET = 20
+CALIBRATION_PICTURES = 200
 TOLERANCE = 0.02  # relative; processors without VNNI round 8-bit sums differently
 
 
@@ -51,9 +53,42 @@ def write_fusion(network: nn.Module, width: int, path: Path, opset: int = OPSET)
     _export(FusionGraph(network).eval(), example, path, names, "answers", opset)
 
 
-def write_image(encoder: nn.Module, path: Path, opset: int = OPSET) -> None:
-    shown = torch.zeros(1, IMAGE_SIZE[1], IMAGE_SIZE[0], 3, dtype=torch.uint8)
-    _export(encoder.eval(), (shown,), path, ["pixels"], "embedding", opset)
+def write_image(encoder: nn.Module, path: Path, examples: np.ndarray, opset: int = OPSET) -> None:
+    """The encoder in 8 bits. `examples` (n, height, width, 3) uint8 are pictures to fix the scales by.
+
+    Static: activations are unsigned, on scales measured here; weights are signed, one scale per channel, and take
+    7 of their 8 bits, since processors without VNNI overflow with all of them.
+    """
+    plain = path.with_suffix(".float.onnx")
+    write_plain_image(encoder, plain, examples, opset)
+    quantize_static(
+        plain,
+        path,
+        _Pictures(examples[:CALIBRATION_PICTURES]),
+        quant_format=QuantFormat.QDQ,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        per_channel=True,
+        reduce_range=True,
+    )
+    plain.unlink()
+    strip(path)
+
+
+def write_plain_image(encoder: nn.Module, path: Path, examples: np.ndarray, opset: int = OPSET) -> None:
+    """The encoder in 32 bits: what 8 bits are measured against. One picture a run, of the size of the examples."""
+    _export(encoder.eval(), (torch.from_numpy(examples[:1]),), path, ["pixels"], "embedding", opset)
+
+
+class _Pictures(CalibrationDataReader):
+    """Pictures one by one, as the quantiser asks for them."""
+
+    def __init__(self, shown: np.ndarray) -> None:
+        self._left = iter(shown)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        one = next(self._left, None)
+        return None if one is None else {"pixels": one[None]}
 
 
 def _export(module: nn.Module, example: tuple, path: Path, names: list[str], output: str, opset: int) -> None:

@@ -17,6 +17,7 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from miles import scoring
 from miles.features import IMAGE_SIZE, pixels
 from training.network import IMAGE
 
@@ -147,6 +148,17 @@ def encode(encoder: ImageEncoder, shown: np.ndarray) -> np.ndarray:
     return np.concatenate([encoder(torch.from_numpy(shown[i : i + 256])).numpy() for i in range(0, len(shown), 256)])
 
 
+class Served:
+    """The exported encoder as `miles.scoring` runs it: one picture a run, in 8 bits."""
+
+    def __init__(self, model: Path) -> None:
+        self._session = scoring.session(model.read_bytes())
+
+    def encode(self, shown: np.ndarray) -> np.ndarray:
+        """(n, 72, 128, 3) uint8 -> (n, 64) float32."""
+        return np.concatenate([self._session.run(None, {"pixels": one[None]})[0] for one in shown])
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Nudge:
     """How an image moves an answer: a linear map of its vector, and what it was measured to add."""
@@ -158,11 +170,12 @@ class Nudge:
     with_image: float
     image_alone: float
     n: int
+    with_exact_image: float | None = None  # as with_image, by the encoder in 32 bits
 
 
-def measure(encoder: ImageEncoder, data: Thumbnails) -> Nudge:
-    """What the image adds to the title on the latest videos; ridge regressions on both vectors."""
-    vectors, n = encode(encoder, data.pixels), int(len(data.pixels) * (1 - LATEST))
+def measure(vectors: np.ndarray, data: Thumbnails) -> Nudge:
+    """What images add to titles on the latest videos; ridge regressions on the vectors (n, 64) of both."""
+    n = int(len(data.pixels) * (1 - LATEST))
     half = n // 2
 
     def ridge(x: np.ndarray, y: np.ndarray, strength: float) -> tuple[np.ndarray, float]:

@@ -431,21 +431,16 @@ def _nibbles(codes: np.ndarray) -> np.ndarray:
     return (flat[::2] | (flat[1::2] << 4)).astype(np.uint8)
 
 
+def export_plain(loaded: Loaded, path: Path, opset: int) -> None:
+    """The same encoder in 32 bits, one title a run: what 8 bits are measured against."""
+    path.with_name("tokenizer.json").write_text(loaded.tokenizer, encoding="utf-8")
+    _export_plain(loaded.network, path, opset, loaded.max_tokens)
+
+
 def _export_any(encoder: Pooled, path: Path, opset: int, max_tokens: int) -> None:
     """One title a run, 8-bit weights, activations rounded by what is met: right for any model, fast for none."""
     plain = path.with_suffix(".float.onnx")
-    torch.onnx.export(
-        encoder,
-        (torch.arange(5, 14)[None],),
-        str(plain),
-        input_names=["ids"],
-        output_names=["title_vector"],  # "embedding" is what torch calls a node
-        dynamic_shapes={"ids": {1: torch.export.Dim("tokens", min=2, max=max_tokens)}},
-        opset_version=opset,
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
+    _export_plain(encoder, plain, opset, max_tokens)
     quantize_dynamic(
         plain,
         path,
@@ -457,6 +452,21 @@ def _export_any(encoder: Pooled, path: Path, opset: int, max_tokens: int) -> Non
     )
     plain.unlink()
     strip(path)
+
+
+def _export_plain(encoder: nn.Module, path: Path, opset: int, max_tokens: int) -> None:
+    torch.onnx.export(
+        encoder,
+        (torch.arange(5, 14)[None],),
+        str(path),
+        input_names=["ids"],
+        output_names=["title_vector"],  # "embedding" is what torch calls a node
+        dynamic_shapes={"ids": {1: torch.export.Dim("tokens", min=2, max=max_tokens)}},
+        opset_version=opset,
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
 
 
 def strip(path: Path) -> None:

@@ -167,7 +167,10 @@ def test_the_exported_image_encoder_agrees_with_the_trained_one(tmp_path):
     encoder = image_encoder.ImageEncoder().eval()
     shown = pictures(40, 128, 72)
     export.write_image(encoder, tmp_path / "image.onnx", shown)
-    exported, trained = image_encoder.Served(tmp_path / "image.onnx").encode(shown), image_encoder.encode(encoder, shown)
+    exported, trained = (
+        image_encoder.Served(tmp_path / "image.onnx").encode(shown),
+        image_encoder.encode(encoder, shown),
+    )
     assert np.corrcoef(exported.ravel(), trained.ravel())[0, 1] > 0.99  # 8 bits
     alone = [image_encoder.Served(tmp_path / "image.onnx").encode(one[None])[0] for one in shown[:5]]
     assert np.array_equal(exported[:5], alone)
