@@ -6,7 +6,6 @@ about pages.
 """
 
 import base64
-import io
 import json
 import logging
 import math
@@ -350,12 +349,9 @@ def _sent(video: ScoreInput, name: str, pictures: Mapping[bytes, str | None]) ->
 def _small(image: bytes) -> str | None:
     """A picture as the model will see it, as PNG in base64: to it the same bits, in at most 30 KB. None: unreadable."""
     try:
-        seen = decoding.middle(image, IMAGE_SIZE)
+        return base64.b64encode(decoding.shrunk(image, IMAGE_SIZE)).decode()
     except ImageRefused:
         return None
-    written = io.BytesIO()
-    seen.save(written, "PNG")
-    return base64.b64encode(written.getvalue()).decode()
 
 
 def _useful(video: ScoreInput) -> list[PastVideo]:
