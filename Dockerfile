@@ -4,7 +4,9 @@ FROM ${PYTHON}
 
 WORKDIR /app
 COPY requirements-api.txt ./
-RUN pip install --no-cache-dir --no-deps -r requirements-api.txt
+# numpy brings 15 MB of its own tests.
+RUN pip install --no-cache-dir --no-deps -r requirements-api.txt \
+    && find "$(python -c 'import numpy; print(numpy.__path__[0])')" -type d -name tests -prune -exec rm -r {} +
 COPY model ./model
 COPY miles ./miles
 RUN python -m compileall -q miles

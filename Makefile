@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHARED ?=# a folder with the public data and recordings that the replay tests and benchmarks read
 
-.PHONY: help run test test-shared test-training lint format bench train train-own pins clean
+.PHONY: help run test test-shared test-training lint format bench train train-own space pins clean
 
 help: ## list what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -46,6 +46,11 @@ train: $(VENV)/.installed-training ## make model/ anew: make train DATA=folder-o
 
 train-own: $(VENV)/.installed-training ## make a model from what this installation has collected, beside the shipped one
 	$(BIN)/python -m training --from-database
+
+space: ## the files of a Hugging Face Space that serves the API: make space TO=folder
+	@test -n "$(TO)" || { echo "Say where: make space TO=folder"; exit 2; }
+	mkdir -p "$(TO)" && git archive HEAD Dockerfile .dockerignore requirements-api.txt miles model | tar -x -C "$(TO)"
+	cp deploy/space.md "$(TO)/README.md"
 
 pins: ## write constraints.txt anew from what requirements*.txt bring along
 	rm -rf build/pins && $(PYTHON) -m venv build/pins && sed 's/^-c .*//' requirements.txt > build/requirements.txt
