@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, text
 
 from miles import candidates, score_candidates
+from miles.explain import Scorer
 from miles.features import PastVideo, ScoreInput
 
 if TYPE_CHECKING:
-    from miles.scoring import Model, Score
+    from miles.scoring import Score
 
 MOST_TITLES = 50  # compared at once
 
@@ -65,8 +66,7 @@ def read_titles(typed: str) -> Titles:
     )
 
 
-def judge(
-    model: "Model",
+def inputs(
     titles: Sequence[str],
     *,
     thumbnail: bytes | None = None,
@@ -75,24 +75,26 @@ def judge(
     language: str | None = None,
     channel_key: str | None = None,
     history: tuple[PastVideo, ...] = (),
-) -> list[Verdict]:
-    """Score titles of the same draft in one batch; best first, of two alike in the order given."""
-    scores = model.score(
-        [
-            ScoreInput(
-                key=str(place),
-                title=title,
-                thumbnail=thumbnail,
-                channel_id=channel_key,
-                category_id=candidates.CATEGORY_IDS.get(category or ""),
-                duration=duration,
-                language=language,
-                history=history,
-            )
-            for place, title in enumerate(titles)
-        ]
-    )
-    verdicts = [verdict(title, score) for title, score in zip(titles, scores, strict=True)]
+) -> list[ScoreInput]:
+    """What the model is given for titles of the same draft. Pure."""
+    return [
+        ScoreInput(
+            key=str(place),
+            title=title,
+            thumbnail=thumbnail,
+            channel_id=channel_key,
+            category_id=candidates.CATEGORY_IDS.get(category or ""),
+            duration=duration,
+            language=language,
+            history=history,
+        )
+        for place, title in enumerate(titles)
+    ]
+
+
+def judge(model: Scorer, drafts: Sequence[ScoreInput]) -> list[Verdict]:
+    """Score drafts in one batch; best first, of two alike in the order given."""
+    verdicts = [verdict(draft.title, score) for draft, score in zip(drafts, model.score(drafts), strict=True)]
     return sorted(verdicts, key=lambda one: -one.viral_score)
 
 

@@ -30,8 +30,8 @@ from miles.store import copy, run
 if TYPE_CHECKING:
     import psycopg
 
-TOOK_OFF = 1.5  # times the channel's usual; a tenth of the videos of half a year of trending lists got there
-DID_NOT = 1.0  # times the channel's usual; below it a video did worse than most of its channel's
+TOOK_OFF = 1.5  # times the channel's usual; 9 in 100 videos of half a year of trending lists got there
+DID_NOT = 0.9  # times the channel's usual; 45 in 100 of the same videos stayed there or below
 CHUNK = 2000  # titles that `catch_up` encodes in one transaction: some seconds
 INDEX_FROM = 20_000  # vectors; fewer are looked through in 15 ms
 INDEX_AGAIN = 4  # times as many vectors as when the index was made: its lists have become too long
@@ -65,7 +65,7 @@ class Contrast:
     """Similar titles that went well, and similar ones that did not: most alike first, each channel once."""
 
     took_off: tuple[Near, ...]  # TOOK_OFF times their channel's usual, or more
-    did_not: tuple[Near, ...]  # less than DID_NOT times
+    did_not: tuple[Near, ...]  # DID_NOT times, or less
 
 
 def encoder(manifest: Mapping[str, Any]) -> str | None:
@@ -134,7 +134,7 @@ def nearest(
     """The `n` videos whose titles lie nearest to a vector that the encoder `made_by` made, nearest first.
 
     `took_off` wants those only that are measured to have done TOOK_OFF times their channel's usual or more (True),
-    or less than DID_NOT (False): the outlier multiple, told from at least 5 other videos of the channel; never
+    or DID_NOT at most (False): the outlier multiple, told from at least 5 other videos of the channel; never
     the model's own score. At most `per_channel` of each channel (None: any number). Raises MilesError
     where there is no pgvector.
     """
@@ -142,7 +142,7 @@ def nearest(
         raise MilesError(unavailable(connection) or "")
     if not FINGERPRINT.fullmatch(made_by):
         raise ValueError(f"not the fingerprint of an encoder: {made_by!r}")
-    outcome = {None: "true", True: f"c.outlier_multiple >= {TOOK_OFF}", False: f"c.outlier_multiple < {DID_NOT}"}
+    outcome = {None: "true", True: f"c.outlier_multiple >= {TOOK_OFF}", False: f"c.outlier_multiple <= {DID_NOT}"}
     (table, values), (where, more) = browse.source(filters), browse.conditions(filters)
     where += f" AND {outcome[took_off]} AND c.candidate_id <> ALL(:leave_out)"
     values |= more | {"vector": _literal(vector), "leave_out": list(leave_out)}

@@ -4,13 +4,13 @@ import streamlit as st
 
 from miles import candidates, db, drafts, images, lab, settings, storage
 from miles.errors import MilesError
-from ui import create, data, page, words
+from ui import cards, create, data, page, words
 
 user = settings.load().user
 page.header(
     "Score lab",
     "What the model expects of a video before it is published. One title is judged, several are compared.",
-    help="Nothing leaves this computer. A score is a chance among videos like it, not a promise for this one.",
+    help=f"{data.where_scored()} A score is a chance among videos like it, not a promise for this one.",
 )
 
 form, result = st.columns([5, 6], gap="large")
@@ -88,8 +88,7 @@ with result:
         st.error(words.plain(str(error)), title="There is no model to score with", icon=":material/error:")
     else:
         if titles.kept:
-            verdicts = lab.judge(
-                model,
+            judged = lab.inputs(
                 titles.kept,
                 thumbnail=picture.data if picture else None,
                 category=category,
@@ -98,6 +97,7 @@ with result:
                 channel_key=channel.channel_key if channel else None,
                 history=create.history(channel.channel_key) if channel else (),
             )
+            verdicts = lab.judge(model, judged)
         else:
             with st.container(border=True, horizontal_alignment="center", gap="xsmall"):
                 st.space("small")
@@ -166,6 +166,7 @@ if verdicts:
             st.toast("Draft saved", icon=":material/bookmark_added:")
     if len(verdicts) > 1:
         create.compared(verdicts)
+    create.why_so(judged, best.title)
 
 with db.transaction("viewer", user) as connection:
     mine = drafts.drafts(connection, limit=30)
@@ -197,3 +198,4 @@ if mine:
                         drafts.delete_draft(connection, draft.draft_id)
                     st.toast("Draft deleted", icon=":material/delete:")
                     st.rerun()
+cards.show_open()

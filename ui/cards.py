@@ -7,7 +7,7 @@ without network and tells no video site who is looking.
 import html
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import streamlit as st
@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
 from miles import storage
 from miles.browse import Detail, Row
+from miles.errors import ModelUnavailable
 from ui import charts, data, words
 from ui.words import known
 
@@ -139,6 +140,24 @@ def sparkline(values: Sequence[float], width: int = 56, height: int = 20) -> str
     )
 
 
+def lines(rows: Sequence[Row], facts: Callable[[Row], str], *, key: str) -> None:
+    """Candidates as a narrow list: thumbnail, title to open it, and a line of `facts` (Markdown)."""
+    for row in rows:
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.image(picture(row), width=88, alt="Its thumbnail" if row.thumbnail else "No thumbnail stored")
+            with st.container(gap=None, width="stretch"):
+                st.button(
+                    words.plain(words.shorten(row.title, TITLE_WIDTH)),
+                    key=f"{key}-{row.candidate_id}",
+                    type="tertiary",
+                    help=words.plain(row.title),
+                    wrap=True,
+                    on_click=_open,
+                    args=(row.candidate_id,),
+                )
+                st.caption(facts(row) + (" · :orange[sample]" if row.sample else ""))
+
+
 def show_open() -> None:
     """Open the details that the URL asks for (`?video=platform:id`). Last call of a page with cards."""
     if candidate_id := st.query_params.get("video"):
@@ -158,7 +177,8 @@ def _details(candidate_id: str) -> None:
     from ui import page  # page needs this module's neighbours; the frame is not needed to draw a card
 
     with page.guard():
-        found = data.detail(candidate_id)
+        # what was clicked in here may be another one than what it was opened with
+        found = data.detail(st.query_params.get("video", candidate_id))
         if found is None:
             st.info(
                 "This video is not in Miles (any more). The address may be from another installation.",
@@ -206,6 +226,7 @@ def _facts(found: Detail, now: datetime) -> None:
         _score(row)
     _numbers(row)
     _growth(found)
+    _why(row)
     with st.expander("Facts", icon=":material/info:"):
         st.markdown(
             "\n".join(
@@ -297,6 +318,27 @@ def _growth(found: Detail) -> None:
         + (". Some counts are rounded by the source." if not all(look.exact for look in looks) else "."),
         key=f"growth-{found.row.candidate_id}",
     )
+
+
+def _why(row: Row) -> None:
+    """Why it scored so, and what became of similar titles; worked out when it is opened."""
+    if row.viral_score is None:
+        return
+    # in the address under another name than the Score lab's own, over which this may be open
+    opened = st.expander("Why it scored so", icon=":material/search_insights:", key="details_why", bind="query-params")
+    if not opened.open:
+        return
+    from ui import why  # draws with this module
+
+    with opened:
+        try:
+            explained = data.explanation(row.candidate_id)
+        except ModelUnavailable as error:
+            st.error(words.plain(str(error)), title="There is no model to explain with", icon=":material/error:")
+        else:
+            if explained is not None:
+                why.explained(*explained, key=f"why-{row.candidate_id}")
+        why.similar(data.similar(row.candidate_id), key=f"similar-{row.candidate_id}")
 
 
 def _score_help(row: Row) -> str:

@@ -112,6 +112,32 @@ def intervals(
     return chart
 
 
+def effects(names: Sequence[str], values: Sequence[float], *, labels: Sequence[str], hover: Sequence[str]) -> go.Figure:
+    """Bars to the right (what adds) and to the left (what takes) of nothing, the first name on top."""
+    chart = figure(height=28 * len(names) + 16)
+    widest = max([abs(value) for value in values], default=0.0) or 1.0
+    chart.add_bar(
+        x=list(values),
+        y=list(range(len(names))),
+        orientation="h",
+        marker={"color": [accent() if value > 0 else contrast() for value in values], "line": {"width": 0}},
+        text=list(labels),
+        textposition="outside",
+        cliponaxis=False,
+        hovertext=list(hover),
+        hoverinfo="text",
+    )
+    chart.update_layout(bargap=0.3)
+    chart.update_yaxes(
+        tickvals=list(range(len(names))), ticktext=list(names), range=[len(names) - 0.5, -0.5], showgrid=False
+    )
+    # room for the labels outside, whichever side has none
+    low, high = min([0.0, *values]), max([0.0, *values])
+    chart.update_xaxes(range=[low - 0.28 * widest, high + 0.28 * widest], showticklabels=False)
+    chart.add_vline(x=0, line={"color": MUTED, "width": 1})
+    return chart
+
+
 def histogram(
     counts: Sequence[int], *, mark: float | None = None, mark_label: str = "", height: int = 240
 ) -> go.Figure:

@@ -5,10 +5,13 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from miles import db, lab, recommend
-from miles.features import LANGUAGES, PastVideo
+from miles import db, explain, lab, recommend, similar
+from miles.browse import Row
+from miles.explain import Explanation
+from miles.features import LANGUAGES, PastVideo, ScoreInput
 from miles.lab import KnownChannel, Verdict
-from ui import cards, charts, data, words
+from miles.remote import Told
+from ui import cards, charts, data, why, words
 
 LANGUAGE_NAMES = dict(
     zip(
@@ -177,25 +180,45 @@ def _backing(candidate_ids: Sequence[str], place: int) -> None:
         st.caption(":orange[:material/link_off:] No collected video backs this one.")
         return
     st.caption(f"Backed by {words.plural(len(rows), 'video')}")
-    for row in rows:
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.image(cards.picture(row), width=88, alt="Its thumbnail" if row.thumbnail else "No thumbnail stored")
-            with st.container(gap=None, width="stretch"):
-                st.button(
-                    words.plain(words.shorten(row.title, 52)),
-                    key=f"backing-{place}-{row.candidate_id}",
-                    type="tertiary",
-                    help=words.plain(row.title),
-                    wrap=True,
-                    on_click=_open,
-                    args=(row.candidate_id,),
-                )
-                facts = [words.in_100(row.viral_score)] if row.viral_score is not None else []
-                if row.outlier_multiple is not None:
-                    facts.append(f"{words.times(row.outlier_multiple)} usual")
-                facts.append(words.plain(words.shorten(row.channel_name or "channel unknown", 24)))
-                st.caption(" · ".join(facts) + (" · :orange[sample]" if row.sample else ""))
+    cards.lines(rows, _backing_facts, key=f"backing-{place}")
 
 
-def _open(candidate_id: str) -> None:
-    st.query_params["video"] = candidate_id
+def _backing_facts(row: Row) -> str:
+    facts = [words.in_100(row.viral_score)] if row.viral_score is not None else []
+    if row.outlier_multiple is not None:
+        facts.append(f"{words.times(row.outlier_multiple)} usual")
+    return " · ".join([*facts, words.plain(words.shorten(row.channel_name or "channel unknown", 24))])
+
+
+# Only whose drafts they are may find them in a cache.
+@st.cache_data(ttl=data.SLOW, max_entries=20, show_spinner=False, scope="session")
+def explanation(video: ScoreInput, version: str) -> Explanation:
+    """Why the model in force (of this `version`) scores a draft as it does."""
+    return explain.explain(data.model(), video)
+
+
+@st.cache_data(ttl=data.SLOW, max_entries=20, show_spinner=False, scope="session")
+def similar_to(title: str, version: str) -> similar.Contrast | str:
+    """What became of videos with a title like this, or why that can't be told."""
+    model = data.model()
+    if isinstance(model, Told):
+        return "The model answers from another computer, which gives scores but no vectors to compare titles by."
+    with db.transaction("viewer") as connection:
+        return similar.unavailable(connection) or similar.contrast_to_title(connection, model, title)
+
+
+def why_so(drafts: Sequence[ScoreInput], best: str) -> None:
+    """Why a draft scores as it does, worked out when it is opened; which one is to be chosen among several."""
+    opened = st.expander("Why this score", icon=":material/search_insights:", key="why", bind="query-params")
+    if not opened.open:
+        return
+    with opened:
+        titles = [video.title for video in drafts]
+        chosen = (
+            st.selectbox("Of which title", titles, index=titles.index(best), key="explained")
+            if len(titles) > 1
+            else titles[0]
+        )
+        video, version = drafts[titles.index(chosen)], data.model().version
+        why.explained(explanation(video, version), video.thumbnail, key="why-draft")
+        why.similar(similar_to(video.title, version), key="similar-draft")

@@ -4,22 +4,77 @@ An entry is shared by all sessions of this process; nothing personal goes throug
 """
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import streamlit as st
 
-from miles import browse, db, registry
+from miles import browse, db, explain, monitor, registry, score_candidates, settings
 from miles.browse import Day, Detail, Filters, Options, Pattern, Row, Scores, Sort, State
+from miles.explain import Explanation
+from miles.monitor import Comparison, Report
+from miles.registry import Activation, Version
+from miles.similar import Contrast, contrast_to_video, unavailable
+from ui.waking import Waking
 
 if TYPE_CHECKING:
+    from miles.remote import Remote, Told
     from miles.scoring import Model
 
 FRESH = 30  # seconds; newly collected videos show within half a minute
 SLOW = 300  # seconds; for what reads all rows of a set, and changes little
 
 
-def model() -> "Model":
-    """The model in force, kept by this process until another one comes into force. Raises ModelUnavailable."""
-    return registry.active_model()
+def model() -> "Model | Told":
+    """The model that judges drafts: the one in force, kept by this process until another one comes into force.
+
+    With MILES_PREDICT_URL the one that answers there; while it wakes up, the page says so where it asks.
+    Raises ModelUnavailable.
+    """
+    chosen = settings.load()
+    if chosen.predict_url is None:
+        return registry.active_model()
+    key = chosen.predict_key.get_secret_value() if chosen.predict_key else None
+    return _remote(chosen.predict_url, key).telling(Waking())
+
+
+@st.cache_resource(show_spinner=False)
+def _remote(url: str, key: str | None) -> "Remote":
+    from miles.remote import Remote
+
+    return Remote(url, key)
+
+
+def where_scored() -> str:
+    """Where drafts go to be scored, in a sentence."""
+    if (url := settings.load().predict_url) is None:
+        return "Nothing leaves this computer."
+    return f"Titles and thumbnails are sent to {urlsplit(url).hostname} to be scored."
+
+
+@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False)
+def model_versions() -> list[Version]:
+    with db.transaction("viewer") as connection:
+        return registry.versions(connection)
+
+
+@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False)
+def model_activations() -> list[Activation]:
+    with db.transaction("viewer") as connection:
+        return registry.activations(connection)
+
+
+@st.cache_data(ttl=FRESH, max_entries=20, show_spinner=False)
+def model_report(version: str) -> Report | None:
+    """How a version does, as the latest roll-up found it."""
+    known = next(one for one in model_versions() if one.version == version)
+    with db.transaction("viewer") as connection:
+        return monitor.report(connection, known)
+
+
+@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False)
+def model_comparison() -> Comparison | None:
+    with db.transaction("viewer") as connection:
+        return monitor.comparison(connection)
 
 
 @st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False)
@@ -89,3 +144,25 @@ def patterns(scope: str) -> list[Pattern]:
 def days() -> list[Day]:
     with db.transaction("viewer") as connection:
         return browse.days(connection)
+
+
+def explanation(candidate_id: str) -> tuple[Explanation, bytes | None] | None:
+    """Why the model in force here scores a candidate so, and its picture; None where it is not known.
+
+    Raises ModelUnavailable.
+    """
+    return _explanation(candidate_id, registry.active_model().version)
+
+
+@st.cache_data(ttl=SLOW, max_entries=50, show_spinner=False)
+def _explanation(candidate_id: str, version: str) -> tuple[Explanation, bytes | None] | None:
+    with db.transaction("viewer") as connection:
+        video = score_candidates.input_of(connection, candidate_id)
+    return None if video is None else (explain.explain(registry.active_model(), video), video.thumbnail)
+
+
+@st.cache_data(ttl=SLOW, max_entries=50, show_spinner=False)
+def similar(candidate_id: str) -> Contrast | str:
+    """What became of videos with a similar title, or why that can't be told."""
+    with db.transaction("viewer") as connection:
+        return unavailable(connection) or contrast_to_video(connection, candidate_id)

@@ -92,6 +92,12 @@ def change(ratio: float | None) -> str:
     return "±0%" if float(shown) == 0 else f"{'+' if amount > 0 else '−'}{shown}%"
 
 
+def points(difference: float) -> str:
+    """A difference of scores, in 100, with its sign: +2.1, −0.3, ±0."""
+    shown = f"{abs(difference):.1f}"
+    return "±0" if float(shown) == 0 else f"{'+' if difference > 0 else '−'}{shown}"
+
+
 def change_interval(low: float | None, high: float | None) -> str:
     """Two ratios as an interval of changes: −3% to +9%."""
     return UNKNOWN if not known(low) or not known(high) else f"{change(low)} to {change(high)}"

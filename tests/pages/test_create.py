@@ -2,16 +2,19 @@
 
 import io
 import math
+import string
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pytest
 from PIL import Image
 from sqlalchemy import text
 from streamlit.testing.v1 import AppTest
 
-from miles import db, drafts, recommend, settings, store
+from miles import db, drafts, explain, recommend, score_candidates, settings, store
 from miles.candidates import Candidate, Channel, Observation, Snapshot
 from miles.errors import ConceptsUnavailable, ModelUnavailable
 from miles.features import ScoreInput
@@ -55,6 +58,19 @@ class FakeModel:
             model_version=self.version,
             note=None if known else "no channel history",
         )
+
+
+class ReadingModel(FakeModel):
+    """One that also tells titles apart: by their letters."""
+
+    manifest: ClassVar[dict] = {
+        "files": {"text.onnx": {"sha256": "a"}, "tokenizer.json": {"sha256": "b"}},
+        "inputs": {"max_tokens": 64, "text_width": 26},
+    }
+
+    def embed_titles(self, titles: Sequence[str]) -> np.ndarray:
+        counts = np.array([[title.lower().count(letter) for letter in string.ascii_lowercase] for title in titles])
+        return (counts / np.linalg.norm(counts, axis=1, keepdims=True)).astype(np.float32)
 
 
 @pytest.fixture(autouse=True)
@@ -104,10 +120,10 @@ def texts(app: AppTest) -> str:
     return "\n".join(str(element.value) for element in shown)
 
 
-def lab(title: str = "", **query: str) -> AppTest:
+def lab(typed: str = "", **query: str) -> AppTest:
     app = opened("score_lab", **query)
-    if title:
-        app.text_area(key="title").set_value(title).run()
+    if typed:
+        app.text_area(key="title").set_value(typed).run()
     assert not app.exception
     return app
 
@@ -209,6 +225,74 @@ def test_a_draft_is_saved_listed_and_deleted():
     assert not app.exception
     with db.transaction("viewer", "local") as connection:
         assert drafts.drafts(connection) == []
+
+
+def test_why_it_scores_so_is_worked_out_only_when_it_is_opened(monkeypatch: pytest.MonkeyPatch):
+    asked: list[str] = []
+    explained = explain.explain
+    monkeypatch.setattr(
+        explain, "explain", lambda model, video: (asked.append(video.title), explained(model, video))[1]
+    )
+    closed = lab(title="A title of thirty characters..")
+    assert asked == []
+    assert "cannot see" not in texts(closed)
+    shown = texts(lab(title="A title of thirty characters..", why="true"))
+    assert asked == ["A title of thirty characters.."]
+    assert "Model sensitivity, not cause" in shown
+    # 12 letters, dots included, and a space: 13 of the 200 that would make 100 in 100
+    assert "“characters..” adds most (+6.5)" in shown.replace("\\", "")
+    assert "What this score cannot see" in shown
+    assert "The thumbnail: none was given" in shown.replace("\\", "")
+
+
+def test_a_thumbnail_is_explained_with_the_title():
+    written = io.BytesIO()
+    Image.new("RGB", (320, 180), "teal").save(written, "PNG")
+    app = lab(title="A title of thirty characters..", why="true")
+    app.file_uploader[0].upload("thumb.png", written.getvalue()).run()
+    assert not app.exception
+    shown = texts(app)
+    assert "Most hangs on the title (+15.0)" in shown  # 15 for 30 letters, 10 for the thumbnail
+    assert "No part of the thumbnail moves the score" in shown  # the fake sees only whether there is one
+
+
+def test_of_several_titles_the_best_is_explained_until_another_is_chosen():
+    app = lab(title="short\na much longer title than that", why="true")
+    assert app.selectbox(key="explained").value == "a much longer title than that"
+    app.selectbox(key="explained").select("short").run()
+    assert not app.exception
+    assert "“short” adds most" in texts(app)
+    app.text_area(key="title").set_value("another one\nand one more").run()
+    assert not app.exception
+    assert app.selectbox(key="explained").value == "and one more"
+
+
+def test_what_became_of_similar_titles_stands_beside_the_score(videos: None, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("ui.data.model", ReadingModel)
+    score_candidates.score_pending(ReadingModel())  # type: ignore[arg-type]
+    with db.transaction("worker") as connection:
+        connection.execute(text("UPDATE candidates SET outlier_multiple = 0.3 WHERE video_id = 'v12'"))
+    app = lab(title="Street food at the night market", why="true")
+    shown = texts(app)
+    assert "Took off: 1.5× their channel's usual or more" in shown
+    opened = [button for button in app.button if button.key and button.key.startswith("similar-draft-")]
+    assert [button.key for button in opened if "-down-" in button.key] == ["similar-draft-down-youtube:v12"]
+    assert len([button for button in opened if "-up-" in button.key]) == 4
+    opened[-1].click().run()
+    assert not app.exception
+    assert "Street food at the night market, stall 12" in texts(app)  # its details are open
+
+
+def test_without_any_stored_vector_the_explanation_says_how_to_get_them(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("ui.data.model", ReadingModel)
+    assert "python -m miles score" in texts(lab(title="Street food", why="true")).replace("\\", "")
+
+
+@pytest.mark.parametrize("typed", NONSENSE)
+def test_no_title_breaks_its_explanation(typed: str):
+    app = lab(why="true")
+    app.text_area(key="title").set_value(typed).run()
+    assert not app.exception
 
 
 def test_without_a_model_the_lab_opens_with_a_clear_message(monkeypatch: pytest.MonkeyPatch):

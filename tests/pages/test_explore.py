@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 from streamlit.testing.v1 import AppTest
 
-from miles import db, settings
+from miles import db, scoring, settings, similar
 
 Visit = Callable[..., AppTest]
 PAGES = ("home", "trending", "scores", "title_patterns")
@@ -180,6 +180,40 @@ def test_details_open_from_the_address_with_snapshots_and_score(visit: Visit) ->
     assert metrics["Measured velocity"].endswith("/day")
     assert "Base rate 10 in 100" in said(app)
     assert any("snapshots" in caption.value for caption in app.caption)
+
+
+@pytest.mark.usefixtures("sample_database")
+def test_details_tell_why_it_scored_so_when_asked(visit: Visit) -> None:
+    """With the shipped model, and the vectors of some titles."""
+    with db.transaction("worker") as connection:
+        some = connection.execute(
+            text(
+                "SELECT candidate_id, title FROM candidates WHERE outlier_multiple IS NOT NULL ORDER BY candidate_id LIMIT 200"
+            )
+        )
+        similar.keep(connection, scoring.load(), {row.candidate_id: row.title for row in some})
+    with db.transaction("viewer") as connection:
+        key = connection.scalar(
+            text(
+                "SELECT candidate_id FROM candidates JOIN title_embeddings USING (candidate_id)"
+                " WHERE likes > 0 ORDER BY candidate_id LIMIT 1"
+            )
+        )
+    assert "not cause" not in said(visit("trending", video=key))
+    app = visit("trending", video=key, details_why="true")
+    assert not app.exception
+    shown = said(app)
+    assert "Model sensitivity, not cause" in shown
+    assert "Before anyone had seen it" in shown
+    assert "What this score cannot see" in shown
+    assert "Took off: 1.5× their channel's usual or more" in shown
+    like = [button for button in app.button if (button.key or "").startswith(f"similar-{key}-up-")]
+    assert len(like) == 4
+    title = like[0].label
+    like[0].click().run()
+    assert not app.exception
+    assert app.query_params["video"] == like[0].key.removeprefix(f"similar-{key}-up-")
+    assert f"**{title}**" in said(app)
 
 
 @pytest.mark.usefixtures("sample_database")

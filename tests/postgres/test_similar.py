@@ -214,7 +214,7 @@ def test_a_stored_video_is_not_its_own_neighbour(kitchen: Reader) -> None:
 
 
 def test_what_took_off_is_measured_against_its_channel_and_never_the_score(kitchen: Reader) -> None:
-    measured({"b1": 1.5, "b2": 0.99, "both": 1.2, "t": None, "g": 40.0})
+    measured({"b1": 1.5, "b2": 0.9, "both": 0.91, "t": None, "g": 40.0})
     assert found("bread", took_off=True) == ["b1", "g"]
     assert found("bread", took_off=False) == ["b2"]
     with db.transaction("viewer") as connection:
