@@ -81,6 +81,12 @@ else:
                     icon=":material/settings:",
                     help="Collect now, follow jobs, retry failed ones, see versions.",
                 ),
+                st.Page(
+                    "pages/model.py",
+                    title="Model",
+                    icon=":material/model_training:",
+                    help="Which version is in force, whether its promises came true, whether what comes in drifts.",
+                ),
             ],
         }
     )

@@ -3,7 +3,8 @@
 Pure: arrays in, dataclasses out; knows nothing about databases or pages. `training` uses it for the
 distributions that it leaves in the manifest, `monitor` for what happened since.
 
-Intervals are 95% by bootstrap over channels: videos of one channel rise and fall together.
+Intervals are 95% by bootstrap over channels: videos of one channel rise and fall together. Those of shares are no
+narrower than Wilson's, which knows that nothing in 200 is not never.
 
 Drift is told by the population stability index, PSI = Σ (q − p) · ln(q / p) over the bins, p being the share of
 the reference in a bin and q that of the recent videos. The bins are the 10 quantile bins of the reference (each
@@ -125,8 +126,7 @@ def check(given: Forecasts, *, seed: int = 0) -> Check:
         mine = (which == number).astype(np.float64)
         in_bin, promised, seen = sums(mine), sums(mine * p), sums(mine * y)
         gaps += np.abs(promised - seen)
-        drawn = in_bin > 0  # a resample may leave a bin empty
-        bins.append(Bin(float(promised[0] / in_bin[0]), _interval(seen[drawn] / in_bin[drawn]), int(in_bin[0])))
+        bins.append(Bin(float(promised[0] / in_bin[0]), _share(seen, in_bin), int(in_bin[0])))
     size = sums(one)
     squares, base_squares = sums((p - y) ** 2), sums((given.base_rate - y) ** 2)
     inside = ((given.measured >= given.low) & (given.measured <= given.high)).astype(np.float64)
@@ -134,9 +134,7 @@ def check(given: Forecasts, *, seed: int = 0) -> Check:
     for band, _ in features.AGE_BANDS:
         mine = (given.age_band == band).astype(np.float64)
         if mine.sum() >= MIN_FORECASTS:
-            size_of_band = sums(mine)
-            share = sums(mine * inside)[size_of_band > 0] / size_of_band[size_of_band > 0]
-            by_age.append(Coverage(band, _interval(share), int(mine.sum())))
+            by_age.append(Coverage(band, _share(sums(mine * inside), sums(mine)), int(mine.sum())))
     return Check(
         n=n,
         channels=channels,
@@ -146,7 +144,7 @@ def check(given: Forecasts, *, seed: int = 0) -> Check:
         brier=_interval(squares / size),
         skill=_interval(1 - squares / base_squares),
         ece=_interval(gaps / size),
-        coverage=_interval(sums(inside) / size),
+        coverage=_share(sums(inside), size),
         by_age=tuple(by_age),
         error=_interval(_medians(np.abs(given.predicted - given.measured) / given.measured, group, weights)),
         rank=spearman(given.predicted, given.measured),
@@ -199,6 +197,16 @@ def _interval(values: np.ndarray) -> Interval:
     """The first value, and where 95% of the others lie."""
     low, high = np.quantile(values[1:], [0.025, 0.975]) if len(values) > 1 else (values[0], values[0])
     return Interval(float(values[0]), float(min(low, values[0])), float(max(high, values[0])))
+
+
+def _share(of: np.ndarray, size: np.ndarray) -> Interval:
+    """A share with its interval, no narrower than Wilson's: where nothing happened, every resample agrees."""
+    drawn = size > 0  # a resample may leave a group empty
+    found = _interval(of[drawn] / size[drawn])
+    n, z = float(size[0]), 1.96
+    middle = (found.value + z**2 / (2 * n)) / (1 + z**2 / n)
+    reach = z / (1 + z**2 / n) * float(np.sqrt(found.value * (1 - found.value) / n + z**2 / (4 * n**2)))
+    return Interval(found.value, min(found.low, max(middle - reach, 0.0)), max(found.high, min(middle + reach, 1.0)))
 
 
 def _medians(values: np.ndarray, group: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -232,14 +232,19 @@ def _lock(connection: Connection) -> None:
 
 def figures(manifest: Mapping[str, Any]) -> dict[str, float]:
     """What a version reached when it was evaluated, in short; what its manifest doesn't say is left out."""
+    return {name: value for name, (value, _, _) in figures_with_intervals(manifest).items()}
+
+
+def figures_with_intervals(manifest: Mapping[str, Any]) -> dict[str, tuple[float, float, float]]:
+    """The same, each as (value, low, high)."""
     judged = (manifest.get("metrics") or {}).get("judge") or {}
     found = {}
     for name, path in FIGURES.items():
         value: Any = judged
         for step in path:
             value = value.get(step) if isinstance(value, Mapping) else None
-        if isinstance(value, list | tuple) and value and isinstance(value[0], int | float):
-            found[name] = float(value[0])
+        if isinstance(value, list | tuple) and len(value) == 3 and all(isinstance(x, int | float) for x in value):
+            found[name] = (float(value[0]), float(value[1]), float(value[2]))
     return found
 
 

@@ -3,7 +3,10 @@
 import math
 from collections.abc import Sequence
 
+from miles import calibration
 from miles.browse import Agreement, Histogram, Pattern
+from miles.calibration import Check, Interval, Shift
+from miles.monitor import Comparison
 from ui import words
 
 FALSE_SHARE = 0.05  # of the patterns that are told from chance, at most this share is chance
@@ -83,3 +86,93 @@ def scope(value: str) -> str:
         return "All videos"
     kind, _, rest = value.partition(":")
     return f"{kind.capitalize()}: {name(kind, rest)}"
+
+
+def not_enough(check: Check) -> str:
+    """How far the outcomes are from saying anything."""
+    if not check.n:
+        return "No outcome is known yet"
+    lacking = [
+        f"{have} of {need} {what}"
+        for have, need, what in (
+            (check.n, calibration.MIN_FORECASTS, "outcomes"),
+            (check.channels, calibration.MIN_CHANNELS, "channels"),
+            (check.happened, calibration.MIN_HAPPENED, "videos that took off"),
+        )
+        if have < need
+    ]
+    return f"Not enough data: {', '.join(lacking)}"
+
+
+def promises(check: Check) -> str:
+    """Whether what was promised happened as often."""
+    if check.promised is None or check.skill is None:
+        return not_enough(check)
+    share = check.happened / check.n
+    off = [one for one in check.bins if not one.observed.low <= one.promised <= one.observed.high]
+    sentence = f"Promised {words.in_100(check.promised)}, happened {words.in_100(share)}"
+    if check.skill.high < 0:
+        return f"{sentence}: worse than always saying the base rate"
+    if not off:
+        return f"{sentence}; every group agrees with its promise"
+    # scores near the base rate matter less than those that people act on: the highest group that is off is named
+    worst = max(off, key=lambda one: one.promised)
+    side = "more" if worst.observed.value > worst.promised else "less"
+    return (
+        f"{sentence}; {len(off)} of {len(check.bins)} groups are off, around {words.in_100(worst.promised)} "
+        f"it happened {side} often"
+    )
+
+
+def coverage(check: Check) -> str:
+    """Whether the intervals hold what they promise, at which ages not."""
+    off = [one for one in check.by_age if not one.share.low <= 0.8 <= one.share.high]
+    if not off:
+        return "The intervals hold what they promise at every age"
+    wide = [age(one.age_band) for one in off if one.share.value > 0.8]
+    narrow = [age(one.age_band) for one in off if one.share.value <= 0.8]
+    parts = [f"too narrow at {', '.join(narrow)}"] if narrow else []
+    parts += [f"wider than needed at {', '.join(wide)}"] if wide else []
+    return f"The intervals are {' and '.join(parts)}"
+
+
+def age(band: str) -> str:
+    """An age band of the model for people: "6-12h" is 6–12 h, "7d+" 7 days and more."""
+    number, unit = band.rstrip("hd+"), "h" if "h" in band else "days"
+    return f"{number.replace('-', '–')} {unit}" + (" and more" if band.endswith("+") else "")
+
+
+def drift(shifts: Sequence[Shift]) -> str:
+    """What has moved away from the reference."""
+    score = next((one for one in shifts if one.name == calibration.SCORE), None)
+    inputs = [one for one in shifts if one.name != calibration.SCORE]
+    drifted = [one.name for one in inputs if one.verdict == "drifted"]
+    shifted = [one.name for one in inputs if one.verdict == "shifted"]
+    moved = [
+        f"{len(group)} of {len(inputs)} inputs {verdict} ({', '.join(group[:3])}{' …' if len(group) > 3 else ''})"
+        for group, verdict in ((drifted, "drifted"), (shifted, "shifted"))
+        if group
+    ]
+    said = f"The score is {score.verdict}" if score else ""
+    return "; ".join(filter(None, (said, *(moved or ["all inputs are stable"]))))
+
+
+def shadow(found: Comparison) -> str:
+    """How much a change of versions would change."""
+    if found.mean is None or found.score_rank is None:
+        return "Both versions can't be compared yet"
+    order = "keep almost the same order" if found.score_rank >= 0.98 else "change their order a little"
+    if found.score_rank < 0.9:
+        order = "change their order"
+    level = abs(found.mean) * 100
+    moved = "stay as high" if level < 0.5 else f"{'rise' if found.mean > 0 else 'fall'} by {level:.1f} in 100"
+    return f"Scores would {order} (rank correlation {found.score_rank:.2f}) and on average {moved}".replace("-", "−")
+
+
+def better(gain: Interval) -> str:
+    """Which of two versions was nearer to the same outcomes (`gain`: Brier in force less Brier in shadow)."""
+    if gain.low > 0:
+        return "On the same outcomes the version in shadow was nearer"
+    if gain.high < 0:
+        return "On the same outcomes the version in force was nearer"
+    return "On the same outcomes neither can be told to be better"

@@ -139,6 +139,19 @@ def test_rank_correlation(one: list[float], other: list[float], expected: float 
     assert found == expected if expected is None else found == pytest.approx(expected)
 
 
+def test_nothing_in_a_hundred_is_not_never() -> None:
+    sure = world(1000, channels=1000)
+    rare = Forecasts(
+        **{name: getattr(sure, name) for name in Forecasts.__slots__ if name not in ("probability", "happened")},
+        probability=np.where(np.arange(1000) < 900, 0.001, 0.9),
+        happened=np.arange(1000) >= 905,
+    )
+    lowest = calibration.check(rare).bins[0]
+    assert lowest.observed.value == 0
+    assert lowest.observed.high == pytest.approx(1.96**2 / (100 + 1.96**2))  # Wilson's, of 0 in 100
+    assert lowest.observed.low == 0
+
+
 # -- drift
 
 
