@@ -22,7 +22,7 @@ from procrastinate.tasks import Task, configure_task
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
-from miles import collecting, db, settings
+from miles import collecting, db, pacing, revisits, settings
 from miles.errors import DatabaseUnavailable, MilesError, ModelUnavailable, SourceError
 
 if TYPE_CHECKING:
@@ -36,6 +36,14 @@ logger = logging.getLogger(__name__)
 MAX_ATTEMPTS = 4  # of a job with an error that may pass; waits of 30 s, 2 min and 8 min lie between them
 FIRST_WAIT = 30  # seconds
 WAIT_GROWTH = 4
+# Which collection comes first; all other work (scoring, summing up) is short and comes with ASKED ones, before the others.
+ASKED = 0  # by a person
+WATCHED = -10  # by the watchlist
+REVISITED = -20  # looks that are due
+FOLLOWED = -30  # channels that others came across
+FOLLOW_LIMIT = 30  # videos of such a channel: one page of its Shorts
+FOLLOW_READ = 5  # of them read in full, the most promising
+FOLLOW_SHARE = 0.5  # of the hour's budget: where more is used, no channel is followed
 MAX_TAKEN_UP = 5  # attempts of a job whose workers die; then it may well be what kills them
 HEARTBEAT = 5.0  # seconds between signs of life of a worker
 STALLED_AFTER = 30.0  # seconds without one: the worker is dead
@@ -71,12 +79,9 @@ class _Retry(BaseRetryStrategy):
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
         if isinstance(exception, JobAborted):  # its worker is shutting down: the next one goes on
             return RetryDecision(retry_at=datetime.now(UTC))
-        may_pass = (
-            exception.kind == "transient"
-            if isinstance(exception, SourceError)
-            else isinstance(exception, DATABASE_TROUBLE)
-        )
-        if not may_pass or job.attempts + 1 >= MAX_ATTEMPTS:
+        if isinstance(exception, _Paused):
+            return RetryDecision(retry_at=exception.until)
+        if not isinstance(exception, DATABASE_TROUBLE) or job.attempts + 1 >= MAX_ATTEMPTS:
             return None
         return RetryDecision(
             retry_in={"seconds": FIRST_WAIT * WAIT_GROWTH**job.attempts},
@@ -85,19 +90,36 @@ class _Retry(BaseRetryStrategy):
         )
 
 
-# One collection at a time in the whole installation: they share an address, and its good name.
-@app.task(name="collect", lock="collect", retry=_Retry(), pass_context=True)
+class _Paused(MilesError):
+    """A collection waits, and so does its job."""
+
+    def __init__(self, message: str, until: datetime) -> None:
+        super().__init__(message)
+        self.until = until
+
+
+# As many collections at once as there are workers, but never two of the same thing (a lock for each target):
+# the pace of a source is theirs together.
+@app.task(name="collect", retry=_Retry(), pass_context=True)
 def collect(context: procrastinate.JobContext, collection_id: int) -> None:
     """Carry out one collection, then have what it brought in scored and rolled up."""
 
     def follow_up(connection: Connection) -> None:
         defer_score(connection)
         defer_roll_up(connection)
+        _follow_channels(connection, collection_id)
 
+    with db.transaction("worker") as connection:
+        if collecting.paused(connection, collection_id):  # its worker did not die: this is a first attempt again
+            connection.execute(
+                text("UPDATE procrastinate_jobs SET attempts = 0 WHERE id = :id"), {"id": context.job.id}
+            )
     try:
         report = collecting.carry_out(collection_id, on_stored=follow_up, stop=context.should_abort)
     except InterruptedError as error:
         raise JobAborted from error
+    if report.state == "waiting":
+        raise _Paused(report.reason or "The collection waits.", report.resume_at or datetime.now(UTC))
     if report.state == "failed":
         raise SourceError(report.reason or "The collection failed.", report.error_kind or "extractor")
 
@@ -159,11 +181,12 @@ def refresh(timestamp: int) -> None:
         topics = [topic.strip() for topic in settings.load().refresh_topics.split(",")]
         wanted = [(w.target, w.kind, w.item_limit) for w in watched]
         wanted += [(t, "topic", REFRESH_LIMIT) for t in topics if t and (t, "topic") not in {w[:2] for w in wanted}]
-        if collecting.due(connection, 1):
+        if revisits.due(connection, 1):
             wanted.append((collecting.REVISIT_TARGET, "revisit", REVISIT_BUDGET))
         for target, kind, item_limit in wanted:
             if not _already_asked(connection, target, kind):
-                defer_collection(connection, target, kind, item_limit, asked_by="schedule")
+                priority = REVISITED if kind == "revisit" else WATCHED
+                defer_collection(connection, target, kind, item_limit, asked_by="schedule", priority=priority)
         collecting.give_up_abandoned(connection)
         if connection.scalar(
             text("SELECT EXISTS (SELECT FROM candidates WHERE scored_change IS DISTINCT FROM changed_at)")
@@ -220,12 +243,62 @@ def shadow_model() -> "scoring.Model | None":
 
 
 def defer_collection(
-    connection: Connection, target: str, kind: str = "topic", item_limit: int = 20, asked_by: str = "local"
+    connection: Connection,
+    target: str,
+    kind: str = "topic",
+    item_limit: int = 20,
+    asked_by: str = "local",
+    *,
+    priority: int = ASKED,
+    read_limit: int | None = None,
+    parent_id: int | None = None,
 ) -> int:
-    """Ask for a collection; returns its id. Row and job commit together. Raises SourceError("invalid")."""
-    collection_id = collecting.ask(connection, target, kind, item_limit, asked_by)
-    _defer(connection, collect, collection_id=collection_id)
+    """Ask for a collection; returns its id. Row and job commit together. Raises SourceError("invalid").
+
+    `priority` is ASKED, WATCHED, REVISITED or FOLLOWED; `read_limit` how many videos are read in full (None: all).
+    """
+    collection_id = collecting.ask(
+        connection, target, kind, item_limit, asked_by, read_limit=read_limit, parent_id=parent_id
+    )
+    _defer_collect(connection, collection_id, priority)
     return collection_id
+
+
+def cancel_collection(connection: Connection, collection_id: int) -> None:
+    """End a collection that waits or runs, and its job. Raises MilesError if it is over already."""
+    collecting.cancel(connection, collection_id)
+    for (job_id,) in connection.execute(
+        text(
+            "SELECT id FROM procrastinate_jobs WHERE task_name = 'collect' AND status = 'todo'"
+            " AND (args->>'collection_id')::bigint = :id FOR UPDATE"
+        ),
+        {"id": collection_id},
+    ).all():
+        connection.execute(text("SELECT procrastinate_cancel_job_v1(:id, false, false)"), {"id": job_id})
+
+
+def resume_collection(connection: Connection, collection_id: int, at: datetime | None = None) -> None:
+    """Have a collection go on, now or at a moment, with what is pending and what failed for reasons that may have passed.
+
+    Raises MilesError if it runs, or has nothing left to do.
+    """
+    if at is None:
+        collecting.resume(connection, collection_id)
+    job_id = connection.scalar(
+        text(
+            "SELECT id FROM procrastinate_jobs WHERE task_name = 'collect' AND status = 'todo'"
+            " AND (args->>'collection_id')::bigint = :id FOR UPDATE"
+        ),
+        {"id": collection_id},
+    )
+    if job_id is None:
+        _defer_collect(connection, collection_id, ASKED, at)
+    else:
+        connection.execute(
+            text("UPDATE procrastinate_jobs SET scheduled_at = :at, priority = :priority WHERE id = :id"),
+            {"id": job_id, "at": at, "priority": ASKED},
+        )
+        _tell_workers(connection)
 
 
 def defer_score(connection: Connection) -> None:
@@ -272,15 +345,8 @@ def retry(connection: Connection, job_id: int) -> None:
         raise MilesError(f"Job {job_id} is not among the failed ones any more. Reload the page to see its state.")
     connection.execute(text("DELETE FROM job_failures WHERE job_id = :id"), {"id": job_id})
     if revived.collection_id is not None:
-        collecting.wait(connection, revived.collection_id)
-    # the queue tells its workers of new jobs only; this one is as good as new
-    connection.execute(
-        text(
-            "SELECT pg_notify('procrastinate_any_queue_v1',"
-            " json_build_object('type', 'job_inserted', 'job_id', CAST(:id AS bigint))::text)"
-        ),
-        {"id": job_id},
-    )
+        collecting.resume(connection, revived.collection_id)
+    _tell_workers(connection)
 
 
 def workers_alive(connection: Connection) -> int:
@@ -376,11 +442,7 @@ def take_up_stalled(stalled_after: float = STALLED_AFTER) -> list[int]:
             logger.info(
                 "Taking up jobs of a dead worker: %s", ", ".join(f"{job.task_name} {job.id}" for job in stalled)
             )
-            connection.execute(
-                text(
-                    "SELECT pg_notify('procrastinate_any_queue_v1', json_build_object('type', 'job_inserted', 'job_id', 0)::text)"
-                )
-            )
+            _tell_workers(connection)
         return [job.id for job in stalled]
 
 
@@ -409,6 +471,15 @@ def _keep_reason(call_next: Callable[[], Any], context: procrastinate.JobContext
     return result
 
 
+def _tell_workers(connection: Connection) -> None:
+    """Wake them: the queue itself tells them of new jobs only."""
+    connection.execute(
+        text(
+            "SELECT pg_notify('procrastinate_any_queue_v1', json_build_object('type', 'job_inserted', 'job_id', 0)::text)"
+        )
+    )
+
+
 def _write_reason(connection: Connection, job_id: int | None, reason: str) -> None:
     connection.execute(
         text(
@@ -430,12 +501,46 @@ def _already_asked(connection: Connection, target: str, kind: str) -> bool:
     ).scalar_one()
 
 
-def _defer(connection: Connection, task: Task, **arguments: Any) -> None:
+def _defer_collect(connection: Connection, collection_id: int, priority: int, at: datetime | None = None) -> None:
+    lock = connection.execute(
+        text("SELECT 'collect ' || kind || ' ' || target FROM collections WHERE collection_id = :id"),
+        {"id": collection_id},
+    ).scalar_one()
+    _defer(connection, collect, lock=lock, priority=priority, at=at, collection_id=collection_id)
+
+
+def _follow_channels(connection: Connection, collection_id: int) -> None:
+    """Have the Shorts of the best channels listed that a collection has come across and nobody has listed.
+
+    It is the least of the work: it waits for all other, and is left out where half of the hour's budget is used.
+    """
+    number = settings.load().follow_channels
+    found = collecting.new_channels(connection, collection_id, number) if number else []
+    if not found or pacing.spent_share(connection, "youtube") > FOLLOW_SHARE:
+        return
+    for address in found:
+        defer_collection(
+            connection, address, "channel", FOLLOW_LIMIT, "discovery",
+            priority=FOLLOWED, read_limit=FOLLOW_READ, parent_id=collection_id,
+        )  # fmt: skip
+
+
+def _defer(
+    connection: Connection,
+    task: Task,
+    *,
+    lock: str | None = None,
+    priority: int = 0,
+    at: datetime | None = None,
+    **arguments: Any,
+) -> None:
     configure_task(
         name=task.name,
         job_manager=_DEFERRING,
-        lock=task.lock,
+        lock=lock or task.lock,
         queue=task.queue,
+        priority=priority,
+        schedule_at=at,
         connection=db.psycopg_connection(connection),
     ).defer(**arguments)
 

@@ -93,16 +93,18 @@ class Collection:
     kind: str
     item_limit: int
     asked_by: str
-    state: Literal["waiting", "running", "done", "failed"]
+    state: Literal["waiting", "running", "done", "failed", "cancelled"]
     found: int
     new: int
     updated: int
     skipped: int
     failed: int
+    pending: int  # still to be read; none of a done one
     reason: str | None
     asked_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    resume_at: datetime | None  # of a waiting one that waits for a moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +114,9 @@ class CollectedItem:
     candidate_id: str
     title: str | None  # None: nothing of it was stored
     url: str | None
-    outcome: Literal["new", "updated", "skipped", "failed"]
+    outcome: Literal["pending", "new", "updated", "skipped", "failed"]
     reason: str | None
+    error_kind: str | None  # SourceError's, where it could not be read (in full)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,8 +266,8 @@ def cancel(connection: Connection, job_id: int) -> None:
     connection.execute(text("SELECT procrastinate_cancel_job_v1(:id, false, false)"), {"id": job_id})
     connection.execute(
         text(
-            "UPDATE collections SET state = 'failed', reason = 'Cancelled before it started.', finished_at = now()"
-            " WHERE collection_id = :id AND state = 'waiting'"
+            "UPDATE collections SET state = 'cancelled', reason = 'It was cancelled; what came in is kept.',"
+            " resume_at = NULL, finished_at = now() WHERE collection_id = :id AND state = 'waiting'"
         ),
         {"id": job[1]},
     )
@@ -275,7 +278,7 @@ def collections(connection: Connection, limit: int = 20) -> list[Collection]:
     rows = connection.execute(
         text(
             "SELECT collection_id, target, kind, item_limit, asked_by, state, found, new, updated, skipped, failed,"
-            " reason, asked_at, started_at, finished_at FROM collections"
+            " pending, reason, asked_at, started_at, finished_at, resume_at FROM collections"
             " ORDER BY asked_at DESC, collection_id DESC LIMIT :limit"
         ),
         {"limit": limit},
@@ -284,12 +287,13 @@ def collections(connection: Connection, limit: int = 20) -> list[Collection]:
 
 
 def items(connection: Connection, collection_id: int, limit: int = 500) -> list[CollectedItem]:
-    """What became of each id of a collection: failed ones first, then new, updated and skipped ones."""
+    """What became of each id of a collection: pending and failed ones first, then new, updated and skipped ones."""
     rows = connection.execute(
         text(
-            "SELECT candidate_id, title, url, outcome, reason"
-            " FROM collection_items LEFT JOIN candidates USING (candidate_id) WHERE collection_id = :id"
-            " ORDER BY array_position(ARRAY['failed', 'new', 'updated', 'skipped'], outcome), candidate_id LIMIT :limit"
+            "SELECT candidate_id, title, coalesce(candidates.url, item.url) AS url, outcome, reason, error_kind"
+            " FROM collection_items AS item LEFT JOIN candidates USING (candidate_id) WHERE collection_id = :id"
+            " ORDER BY array_position(ARRAY['pending', 'failed', 'new', 'updated', 'skipped'], outcome), candidate_id"
+            " LIMIT :limit"
         ),
         {"id": collection_id, "limit": limit},
     )

@@ -374,15 +374,26 @@ def state(connection: Connection) -> list[SourceState]:
     return states
 
 
-def expected_finish(connection: Connection, source: str, requests: int) -> datetime:
-    """When so many further requests to a source can have been sent, if nobody else asks it meanwhile."""
+def expected_finish(connection: Connection, source: str, requests: int, start: datetime | None = None) -> datetime:
+    """When so many further requests to a source can have been sent, from `start` on, if nobody else asks it meanwhile."""
     row = connection.execute(_READ, {"source": source}).one_or_none()
     now = row.now if row else connection.execute(text("SELECT clock_timestamp()")).scalar_one()
     recent = connection.scalars(
         text("SELECT at FROM source_requests WHERE source = :source AND at > :since ORDER BY number"),
         {"source": source, "since": now - WINDOW},
     ).all()
-    return finish(now, requests, limits_of(source), recent, (row.resume_at if row else None) or now)
+    return finish(now, requests, limits_of(source), recent, max(start or now, (row.resume_at if row else None) or now))
+
+
+def spent_share(connection: Connection, source: str) -> float:
+    """How much of a source's hourly budget is used, 0 to 1."""
+    used = connection.execute(
+        text(
+            "SELECT count(*) FROM source_requests WHERE source = :source AND at > clock_timestamp() - CAST(:window AS interval)"
+        ),
+        {"source": source, "window": WINDOW},
+    ).scalar_one()
+    return used / limits_of(source).budget
 
 
 def try_now(connection: Connection, source: str) -> bool:

@@ -333,8 +333,10 @@ class Source:
         if downloader.paused:
             return downloader.paused
         problem = _source_error(error)
-        if problem.kind == "rate_limited" and downloader.permits:
-            return self._pace.refused(downloader.permits[-1], str(problem), None)
+        forbidden = problem.kind == "rate_limited" or (problem.kind == "extractor" and downloader.forbidden())
+        if forbidden and downloader.permits:
+            reason = str(problem) if problem.kind == "rate_limited" else "The source answered 403 (Forbidden)."
+            return self._pace.refused(downloader.permits[-1], reason.rstrip("."), None)
         return problem
 
     def _refusal(self, downloader: "_Downloader") -> SourcePaused | None:
@@ -434,6 +436,10 @@ class _Downloader(yt_dlp.YoutubeDL):
         since = self._waiting_since
         return self._waits + (time.monotonic() - since if since else 0.0)
 
+    def forbidden(self) -> bool:
+        """Whether requests of this step were refused with 403, of which yt-dlp then only says that something lacks."""
+        return any(isinstance(error, HTTPError) and error.status == 403 for error in self._failed.values())
+
     def lack(self) -> _Lack | None:
         """What the last step could not get or not read, though it ended well; None: nothing."""
         for error in self._failed.values():
@@ -455,7 +461,7 @@ class _Downloader(yt_dlp.YoutubeDL):
             if error.status == 429:
                 asked = retry_after(error.response.headers.get("Retry-After"), datetime.now(UTC))
                 self.paused = self._pace.refused(permit, f"it answered 429 ({error.reason})", asked)
-            elif _kind(error.status) == "transient":
+            elif _kind(error.status) != "gone":
                 self._failed[url] = error
             raise
         except TransportError as error:
@@ -615,8 +621,9 @@ def _first(chain: list[BaseException], *types: type[E]) -> E | None:
 
 
 def _short(message: str) -> str:
-    """A message of yt-dlp without its prefix and its advice for bug reports, on one line."""
-    message = re.sub(r"\x1b\[[0-9;]*m", "", message).removeprefix("ERROR: ").split("; please report this issue")[0]
+    """A message of yt-dlp without its prefix and its advice for bug reports and command lines, on one line."""
+    message = re.sub(r"\x1b\[[0-9;]*m", "", message).removeprefix("ERROR: ")
+    message = re.split(r"; please report this issue|\. Use --cookies", message)[0]
     return " ".join(message.split()).rstrip(".")[:300]
 
 

@@ -5,9 +5,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from loopback import Answer, Site, picture
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
-from miles import collecting, db, images, scrape, storage, store
+from miles import (
+    collecting,
+    db,
+    images,
+    items,
+    revisits,
+    scrape,
+    storage,
+    store,
+    thumbnails,
+)
 from miles.candidates import Candidate, Observation, Snapshot
 from miles.errors import SourceError
 
@@ -78,7 +88,7 @@ def test_a_known_video_gets_another_snapshot_later(site: Site, monkeypatch: pyte
     site.video("one", views=100)
     feed = site.feed(["one"])
     collect(feed)
-    monkeypatch.setattr(collecting, "FRESH_HOURS", 0)
+    monkeypatch.setattr(items, "FRESH_HOURS", 0)
     site.video("one", views=175)
     report = collect(feed)
     assert (report.new, report.updated, len(report.candidate_ids)) == (0, 1, 1)
@@ -113,8 +123,8 @@ def test_a_thumbnail_that_fails_later_does_not_replace_the_one_we_have(
     site.video("one", views=1)
     feed = site.feed(["one"])
     collect(feed)
-    monkeypatch.setattr(collecting, "FRESH_HOURS", 0)
-    monkeypatch.setattr(collecting, "THUMBNAIL_AGE", timedelta(0))
+    monkeypatch.setattr(items, "FRESH_HOURS", 0)
+    monkeypatch.setattr(thumbnails, "AGE", timedelta(0))
     site.pages["/thumbnail/one.png"] = Answer(status=500)
     assert collect(feed).updated == 1
     assert rows("SELECT state, reason FROM thumbnails") == [("stored", None)]
@@ -141,9 +151,11 @@ def test_too_many_requests_ends_the_asking_and_keeps_what_is_in(site: Site) -> N
         site.video(name, views=7)
     site.pages["/watch/v4"] = Answer(b"slow down", status=429)
     report = collect(site.feed(names))
-    assert (report.state, report.error_kind, report.new) == ("failed", "rate_limited", 4)
+    assert (report.state, report.error_kind, report.new, report.pending) == ("waiting", "rate_limited", 4, 6)
     assert "is not asked before" in (report.reason or "")
-    assert rows("SELECT state, new, failed, reason FROM collections") == [("failed", 4, 6, report.reason)]
+    assert rows("SELECT state, new, failed, pending, reason, resume_at FROM collections") == [
+        ("waiting", 4, 0, 6, report.reason, report.resume_at)
+    ]
     assert not {"/watch/v5", "/watch/v9"} & set(site.requests)
     assert rows("SELECT count(*) FROM snapshots") == [(4,)]
 
@@ -167,19 +179,19 @@ def test_a_stopped_collection_waits_and_goes_on_where_it_was(site: Site) -> None
 def test_a_batch_is_stored_whole_or_not_at_all(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("one", "two"):
         site.video(name, views=7)
-    original = collecting._write_items
+    original = items.settle
 
-    def fails(cursor: object, collection_id: int, items: list) -> None:
-        original(cursor, collection_id, items)  # type: ignore[arg-type]
-        if items:
-            raise RuntimeError("killed here")
+    def fails(connection: Connection, collection_id: int, outcomes: list) -> None:
+        original(connection, collection_id, outcomes)
+        raise RuntimeError("killed here")
 
-    monkeypatch.setattr(collecting, "_write_items", fails)
+    monkeypatch.setattr(items, "settle", fails)
     with pytest.raises(RuntimeError, match="killed here"):
         collect(site.feed(["one", "two"]))
-    assert rows("SELECT state, reason FROM collections") == [("failed", "RuntimeError: killed here")]
-    for table in ("candidates", "snapshots", "thumbnails", "collection_items"):
+    assert rows("SELECT state, reason, pending FROM collections") == [("failed", "RuntimeError: killed here", 2)]
+    for table in ("candidates", "snapshots", "thumbnails"):
         assert rows(f"SELECT count(*) FROM {table}") == [(0,)], table
+    assert rows("SELECT DISTINCT outcome FROM collection_items") == [("pending",)]
 
 
 def test_a_collection_that_is_broken_off_says_so_and_keeps_what_came_in(site: Site) -> None:
@@ -324,8 +336,8 @@ def test_videos_are_due_at_six_hours_a_day_three_days_and_a_week() -> None:
     look("sample", hours(7), hours(7), sample=True)
     look("imported", hours(7), hours(7), source="trending.parquet")
     with db.transaction("worker") as connection:
-        assert [found.key for found in collecting.due(connection, 10)] == ["youtube:six", "youtube:day", "youtube:week"]
-        assert [found.key for found in collecting.due(connection, 1)] == ["youtube:six"]
+        assert [found.key for found in revisits.due(connection, 10)] == ["youtube:six", "youtube:day", "youtube:week"]
+        assert [found.key for found in revisits.due(connection, 1)] == ["youtube:six"]
 
 
 def test_a_revisit_that_failed_is_not_tried_again_before_the_next_look() -> None:
@@ -333,7 +345,10 @@ def test_a_revisit_that_failed_is_not_tried_again_before_the_next_look() -> None
     with db.transaction("worker") as connection:
         collection_id = collecting.ask(connection, collecting.REVISIT_TARGET, "revisit")
         connection.execute(
-            text("INSERT INTO collection_items VALUES (:id, 'youtube:gone', 'failed', 'it is private')"),
+            text(
+                "INSERT INTO collection_items (collection_id, candidate_id, outcome, reason)"
+                " VALUES (:id, 'youtube:gone', 'failed', 'it is private')"
+            ),
             {"id": collection_id},
         )
-        assert collecting.due(connection, 10) == []
+        assert revisits.due(connection, 10) == []

@@ -14,11 +14,12 @@ from loopback import Answer, Site, eventually
 from procrastinate.app import App
 from sqlalchemy import text
 
-from miles import collecting, db, jobs, sample, score_candidates, settings, store
-from miles.candidates import Candidate, Observation, Snapshot
+from miles import collecting, db, items, jobs, sample, score_candidates, settings, store
+from miles.candidates import Candidate, Channel, Observation, Snapshot
 from miles.errors import MilesError, SourceError
 from miles.features import ScoreInput
 from miles.scoring import Score
+from miles.scrape import Found
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -301,15 +302,15 @@ def test_only_a_failed_job_can_be_retried() -> None:
 def test_what_may_pass_is_tried_again_later_and_not_for_ever() -> None:
     defer_collection("http://127.0.0.1:9/feed")
     before = datetime.now(UTC)
-    for attempt, wait in enumerate((30, 120, 480), 1):
+    for wait in (30, 120, 480):
         work_off()
-        [(status, attempts, scheduled_at, reason)] = rows(
-            "SELECT status::text, attempts, scheduled_at, reason FROM procrastinate_jobs JOIN job_failures ON job_id = id"
+        [(status, scheduled_at, reason)] = rows(
+            "SELECT status::text, scheduled_at, reason FROM procrastinate_jobs JOIN job_failures ON job_id = id"
         )
-        assert (status, attempts) == ("todo", attempt)
-        assert timedelta(0) <= scheduled_at - before - timedelta(seconds=wait) < timedelta(seconds=30)
+        assert status == "todo"
+        assert timedelta(0) <= scheduled_at - before - timedelta(seconds=wait) < timedelta(seconds=60)
         assert "can't be reached" in reason  # visible while it waits
-        assert rows("SELECT state FROM collections") == [("waiting",)]
+        assert rows("SELECT state, resume_at FROM collections") == [("waiting", scheduled_at)]
         change("UPDATE procrastinate_jobs SET scheduled_at = NULL")
     work_off()
     assert scalar("SELECT status::text FROM procrastinate_jobs") == "failed"
@@ -325,14 +326,157 @@ def test_a_job_that_waits_for_its_next_try_does_not_hold_up_others(site: Site) -
     assert rows("SELECT state FROM collections ORDER BY collection_id") == [("waiting",), ("done",)]
 
 
-def test_a_refusal_is_not_retried_by_itself(site: Site) -> None:
-    site.pages["/page"] = Answer(status=429)
-    defer_collection(site.address + "/page")
+def refuse_after(site: Site, number: int) -> str:
+    """The address of a feed of ten videos, of which the site answers so many and then too many requests."""
+    names = [f"v{one}" for one in range(10)]
+    for name in names:
+        site.video(name, views=7)
+    site.pages[f"/watch/v{number}"] = Answer(status=429)
+    return site.feed(names)
+
+
+@pytest.mark.usefixtures("model")
+def test_a_refused_collection_waits_with_its_job_and_comes_to_its_end_after_the_cool_down(site: Site) -> None:
+    defer_collection(refuse_after(site, 4))
     work_off()
-    [(status, reason)] = rows("SELECT status::text, reason FROM procrastinate_jobs JOIN job_failures ON job_id = id")
-    assert status == "failed"
+    [(status, scheduled_at, reason)] = rows(
+        "SELECT status::text, scheduled_at, reason FROM procrastinate_jobs JOIN job_failures ON job_id = id"
+        " WHERE task_name = 'collect'"
+    )
+    assert status == "todo"
     assert "is not asked before" in reason
-    assert site.requests == ["/page"]
+    assert rows("SELECT state, new, pending, resume_at, reason FROM collections") == [
+        ("waiting", 4, 6, scheduled_at, reason)
+    ]
+    assert scheduled_at - datetime.now(UTC) > timedelta(minutes=59)
+    asked = len(site.requests)
+    work_off()  # nothing is due
+    assert len(site.requests) == asked
+
+    site.video("v4", views=7)
+    change("UPDATE sources SET resume_at = now()")
+    change("UPDATE procrastinate_jobs SET scheduled_at = now() WHERE status = 'todo'")
+    work_off()
+    assert rows("SELECT state, new, pending, reason, resume_at FROM collections") == [("done", 10, 0, None, None)]
+    assert [site.requests.count(f"/watch/v{one}") for one in range(10)] == [1, 1, 1, 1, 2, 1, 1, 1, 1, 1]
+    assert rows("SELECT status::text FROM procrastinate_jobs WHERE task_name = 'collect'") == [("succeeded",)]
+    assert rows("SELECT breaker.resume_at FROM sources AS breaker") == [(None,)]
+
+
+def test_pauses_are_no_deaths_of_workers(site: Site) -> None:
+    defer_collection(refuse_after(site, 0))
+    for _ in range(jobs.MAX_TAKEN_UP + 1):
+        work_off()
+        change("UPDATE procrastinate_jobs SET scheduled_at = now()")
+    assert rows("SELECT status::text, attempts FROM procrastinate_jobs") == [("todo", 1)]
+
+
+def test_a_waiting_collection_does_not_hold_up_others_nor_run_twice_at_once(site: Site) -> None:
+    feed = refuse_after(site, 0)
+    defer_collection(feed)
+    defer_collection(feed)
+    work_off()
+    assert rows("SELECT state FROM collections ORDER BY collection_id") == [("waiting",), ("waiting",)]
+    assert rows("SELECT lock FROM procrastinate_jobs") == [(f"collect url {feed}",)] * 2
+    assert site.requests.count("/feed.xml") == 1  # the second one waits for the first
+
+
+def test_a_cancelled_collection_is_off_the_queue_and_can_be_resumed(site: Site) -> None:
+    collection_id = defer_collection(refuse_after(site, 4))
+    work_off()
+    with db.transaction("operator") as connection:
+        jobs.cancel_collection(connection, collection_id)
+    assert rows("SELECT state, new, pending, resume_at FROM collections") == [("cancelled", 4, 6, None)]
+    assert rows("SELECT status::text FROM procrastinate_jobs WHERE task_name = 'collect'") == [("cancelled",)]
+    with db.transaction("operator") as connection, pytest.raises(MilesError, match="over already"):
+        jobs.cancel_collection(connection, collection_id)
+
+    site.video("v4", views=7)
+    change("UPDATE sources SET resume_at = now()")
+    with db.transaction("operator") as connection:
+        jobs.resume_collection(connection, collection_id)
+    assert rows("SELECT state FROM collections") == [("waiting",)]
+    work_off()
+    assert rows("SELECT state, new, pending FROM collections") == [("done", 10, 0)]
+    with db.transaction("operator") as connection, pytest.raises(MilesError, match="is done"):
+        jobs.resume_collection(connection, collection_id)
+
+
+def test_a_waiting_collection_can_be_resumed_before_its_time(site: Site) -> None:
+    collection_id = defer_collection(refuse_after(site, 4))
+    work_off()
+    with db.transaction("operator") as connection:
+        jobs.resume_collection(connection, collection_id)
+    assert rows("SELECT status::text, scheduled_at FROM procrastinate_jobs WHERE task_name = 'collect'") == [
+        ("todo", None)
+    ]
+    asked = len(site.requests)
+    work_off()  # the breaker knows better
+    assert len(site.requests) == asked
+    assert rows("SELECT state FROM collections") == [("waiting",)]
+
+
+def test_collections_run_in_the_order_of_who_asked(site: Site) -> None:
+    wanted = [
+        ("/revisit", jobs.REVISITED),
+        ("/found", jobs.FOLLOWED),
+        ("/watched", jobs.WATCHED),
+        ("/asked", jobs.ASKED),
+    ]
+    for path, priority in wanted:
+        site.video(path[1:], views=1)
+        with db.transaction("operator") as connection:
+            jobs.defer_collection(connection, site.feed([path[1:]], path + ".xml"), "url", priority=priority)
+    work_off()
+    assert [path for path in site.requests if path.endswith(".xml")] == [
+        "/asked.xml", "/watched.xml", "/revisit.xml", "/found.xml",
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("model")
+def test_channels_that_a_topic_comes_across_are_listed_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILES_FOLLOW_CHANNELS", "2")
+    settings.load.cache_clear()
+    found = [
+        Candidate(
+            "youtube", f"v{n}", f"Video {n}", url=f"https://www.youtube.com/shorts/v{n}",
+            channel=Channel("youtube", f"UC{n}", url=f"https://www.youtube.com/channel/UC{n}"),
+        )
+        for n in range(4)
+    ]  # fmt: skip
+
+    def topic() -> int:
+        with db.transaction("worker") as connection:
+            collection_id = collecting.ask(connection, "street food", "topic")
+            listed = [
+                Found(c.url or "", c.key, Observation(c, Snapshot(datetime.now(UTC), views=10**n), "flat"))
+                for n, c in enumerate(found)
+            ]
+            items.add(connection, collection_id, listed, position=0, room=20)
+            return collection_id
+
+    first = topic()
+    with db.transaction("worker") as connection:
+        jobs._follow_channels(connection, first)
+    followed = "SELECT target, kind, item_limit, read_limit, parent_id FROM collections WHERE asked_by = 'discovery' ORDER BY 1"
+    assert rows(followed) == [
+        (f"https://www.youtube.com/channel/UC{n}", "channel", jobs.FOLLOW_LIMIT, jobs.FOLLOW_READ, first)
+        for n in (2, 3)
+    ]
+    assert rows("SELECT DISTINCT priority FROM procrastinate_jobs") == [(jobs.FOLLOWED,)]
+    with db.transaction("worker") as connection:
+        jobs._follow_channels(connection, first)  # again: the next best, the others are asked for
+    assert scalar("SELECT count(*) FROM collections WHERE asked_by = 'discovery'") == 4
+    # no channel where the budget is needed for what was asked
+    change("UPDATE channels SET baseline_at = NULL")
+    change("DELETE FROM collections WHERE asked_by = 'discovery'")
+    change("INSERT INTO sources (source) VALUES ('youtube')")
+    change(
+        "INSERT INTO source_requests (source, number, at) SELECT 'youtube', n, now() FROM generate_series(1, 300) AS n"
+    )
+    with db.transaction("worker") as connection:
+        jobs._follow_channels(connection, first)
+    assert scalar("SELECT count(*) FROM collections WHERE asked_by = 'discovery'") == 0
 
 
 def test_a_bug_fails_the_job_and_names_itself(monkeypatch: pytest.MonkeyPatch) -> None:

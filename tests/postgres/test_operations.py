@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 import pytest
 from sqlalchemy import text
 
-from miles import db, jobs, operations, store
+from miles import collecting, db, jobs, operations, store
 from miles.candidates import Candidate, Channel, Observation, Snapshot
 from miles.errors import MilesError
 
@@ -166,8 +166,8 @@ def test_a_waiting_job_can_be_cancelled_and_its_collection_says_so():
     assert job.state == "cancelled"
     with db.transaction("viewer") as connection:
         (cancelled,) = operations.collections(connection)
-    assert (cancelled.collection_id, cancelled.state) == (collection_id, "failed")
-    assert cancelled.reason == "Cancelled before it started."
+    assert (cancelled.collection_id, cancelled.state) == (collection_id, "cancelled")
+    assert cancelled.reason == collecting.CANCELLED
 
 
 @pytest.mark.parametrize("state", ["doing", "succeeded", "failed", None])

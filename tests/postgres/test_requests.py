@@ -10,6 +10,7 @@ import pytest
 from loopback import Answer, FreePace, Site
 
 from miles import scrape, settings
+from miles.deadline import within
 from miles.errors import SourceError, SourcePaused
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -66,14 +67,35 @@ def test_what_came_of_a_step_is_told(site: Site, answer: Answer, outcome: str) -
 
 def test_waiting_for_permits_does_not_count_as_slowness(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     class SlowPace(FreePace):
+        waited = 0.0
+
         def permit(self, url: str, wanted: Callable[[], bool]) -> str | None:
-            time.sleep(0.7)
+            start = time.monotonic()
+            time.sleep(0.4)
+            self.waited += time.monotonic() - start
             return super().permit(url, wanted)
 
-    monkeypatch.setattr(scrape, "CALL_TIMEOUT", 0.6)
-    source = scrape.Source(SlowPace(), deadline=0.6)
+    pace, start = SlowPace(), time.monotonic()
+    source = scrape.Source(pace, deadline=100)
     assert source.extract(scrape.Found(site.video("one", views=7), None, None)).snapshot.views == 7
-    assert not source.out_of_time
+    assert pace.waited >= 0.4
+    active = time.monotonic() - start - pace.waited
+    assert abs(100 - source.seconds_left - active) < 0.2
+
+
+def test_a_call_has_its_time_without_its_pauses() -> None:
+    paused = 0.0
+
+    def slow() -> str:
+        nonlocal paused
+        for _ in range(20):
+            time.sleep(0.05)
+            paused += 0.05
+        return "done"
+
+    assert within(0.7, slow, pauses=lambda: paused) == "done"
+    with pytest.raises(TimeoutError):
+        within(0.2, lambda: time.sleep(5), pauses=lambda: 0.1)  # what was paused before does not count
 
 
 def test_a_wait_for_a_permit_ends_when_the_collection_is_stopped(site: Site) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 from typing import Any
@@ -11,7 +12,7 @@ import yt_dlp
 from replaying import Replay
 from sqlalchemy import text
 
-from miles import collecting, db, scrape, settings, storage, targets
+from miles import collecting, collection_run, db, scrape, settings, storage, targets
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -72,9 +73,11 @@ def test_a_topic_brings_in_what_yt_dlp_itself_returns(replay: Replay, topic: str
     }
     stored = rows("SELECT candidate_id, title, views, likes, comments, duration FROM candidates")
     assert {key: (*facts,) for key, *facts in stored} == expected
-    shots = rows("SELECT candidate_id, views, tier, exact FROM snapshots")
-    assert {key: views for key, views, *_ in shots} == {key: facts[1] for key, facts in expected.items()}
-    assert {tuple(rest) for _, _, *rest in shots} == {("full", True)}
+    # one look by the listing, one by the video's own page
+    full = rows("SELECT candidate_id, views, exact FROM snapshots WHERE tier = 'full'")
+    assert sorted(full) == sorted((key, facts[1], True) for key, facts in expected.items())
+    listed = rows("SELECT candidate_id FROM snapshots WHERE tier = 'flat'")
+    assert sorted(listed) == sorted((key,) for key in expected)
 
 
 def test_thumbnails_come_through_the_proxy_and_are_stored(replay: Replay) -> None:
@@ -113,6 +116,35 @@ def test_the_shorts_tab_of_a_channel(replay: Replay) -> None:
     assert followers > 1_000_000
 
 
+@pytest.mark.parametrize("limit", [3, 40])
+def test_one_listing_gives_the_channels_baseline(replay: Replay, limit: int) -> None:
+    page = asked_directly(
+        replay, f"https://www.youtube.com/channel/{SHORTS_CHANNEL}/shorts", extract_flat="in_playlist", playlistend=48
+    )
+    needed = replay.requests()
+    replay.reset()
+    replay.faults({"match": {"endpoint": ["watch", "player", "next"]}, "action": "status", "status": 404})
+    collecting.collect(SHORTS_CHANNEL, kind="channel", item_limit=limit)
+    [(views, number, format_, at)] = rows(
+        "SELECT baseline_views, baseline_n, baseline_format, baseline_at FROM channels"
+    )
+    # all that came with the page counts, whatever the limit; nothing is asked for it
+    assert (number, format_) == (len(page), "short")
+    assert views == statistics.median(entry["view_count"] for entry in page)
+    assert at
+    assert replay.requests() - limit * 4 <= needed
+
+
+def test_what_is_gone_is_never_asked_for_again(replay: Replay) -> None:
+    first = collecting.collect(SHORTS_CHANNEL, kind="channel", item_limit=5)
+    assert {item.error_kind for item in first.items} == {"gone"}
+    replay.reset()
+    again = collecting.collect(SHORTS_CHANNEL, kind="channel", item_limit=5)
+    assert (again.state, again.skipped) == ("done", 5)
+    assert all((item.reason or "").startswith("it is gone (") for item in again.items)
+    assert replay.requests() <= 3  # the tab
+
+
 def test_a_handle_names_the_same_channel(replay: Replay) -> None:
     report = collecting.collect("@Doobydobap", kind="channel", item_limit=3)
     assert report.new == 3
@@ -137,33 +169,134 @@ def test_too_many_requests_on_the_second_page_keeps_the_first(replay: Replay) ->
     # the first page of each of both searches comes, and nothing after them
     replay.faults({"match": {"endpoint": "search"}, "after": 2, "action": "status", "status": 429})
     report = collecting.collect("cirque du soleil", item_limit=60)
-    assert (report.state, report.error_kind) == ("failed", "rate_limited")
+    assert (report.state, report.error_kind) == ("waiting", "rate_limited")
     assert "is not asked before" in (report.reason or "")
-    assert 30 <= report.found < 60
-    assert report.new == report.listed_only == report.found  # nothing more was asked of a source that refuses
-    assert rows("SELECT DISTINCT tier FROM candidates") == [("flat",)]
-    assert rows("SELECT state, new, reason FROM collections") == [("failed", report.found, report.reason)]
+    assert 30 <= report.found == report.pending < 60  # nothing more was asked of a source that refuses
+    assert replay.requests() == 3
+    assert rows("SELECT tier, count(*) FROM candidates GROUP BY tier") == [("flat", report.found)]
+    assert rows("SELECT state, pending, reason, resume_at FROM collections") == [
+        ("waiting", report.found, report.reason, report.resume_at)
+    ]
 
 
+FACTS = (
+    "SELECT candidate_id, title, description, channel_key, category, duration, language, media_type, published_at, tags,"
+    " thumbnail_url, views, likes, comments, tier FROM candidates ORDER BY 1"
+)
+
+
+@pytest.fixture
+def undisturbed(replay: Replay) -> list[tuple]:
+    """What a collection brings in that never sees a fault."""
+    collecting.collect("cirque du soleil", item_limit=12)
+    facts = rows(FACTS)
+    forget_all()
+    replay.reset()
+    return facts
+
+
+def forget_all() -> None:
+    with db.transaction("owner") as connection:
+        connection.execute(text("TRUNCATE candidates, channels, collections, sources, gone_videos CASCADE"))
+
+
+def let_the_cool_down_pass() -> None:
+    with db.transaction("worker") as connection:
+        connection.execute(text("UPDATE sources SET resume_at = now() WHERE resume_at IS NOT NULL"))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"match": {"endpoint": "watch"}, "after": 3, "action": "status", "status": 429},
+        {"match": {"endpoint": "player"}, "after": 3, "action": "status", "status": 429},
+        {"match": {"endpoint": "player"}, "after": 3, "action": "bot_check"},
+        {"match": {"endpoint": "search"}, "action": "status", "status": 429},
+        {"match": {"endpoint": ["watch", "player"]}, "after": 3, "action": "status", "status": 403},
+    ],
+)
+def test_a_refusal_ends_the_asking_and_after_it_the_rest_comes_in_as_if_nothing_had_been(
+    replay: Replay, undisturbed: list[tuple], fault: dict[str, Any]
+) -> None:
+    replay.faults(fault)
+    report = collecting.collect("cirque du soleil", item_limit=12)
+    assert (report.state, report.error_kind) == ("waiting", "rate_limited")
+    assert rows("SELECT count(*) <= 3 FROM candidates WHERE tier = 'full'") == [(True,)]
+    assert report.found == report.new + report.pending
+    asked = replay.requests()
+    held = collecting.collect("cirque du soleil", item_limit=12)  # too early
+    assert (held.collection_id, held.state, replay.requests()) == (report.collection_id, "waiting", asked)
+
+    replay.faults()
+    let_the_cool_down_pass()
+    report = collecting.collect("cirque du soleil", item_limit=12)
+    assert (report.collection_id, report.state, report.pending, report.new) == (held.collection_id, "done", 0, 12)
+    assert rows(FACTS) == undisturbed
+    assert rows("SELECT resume_at FROM sources WHERE source = 'youtube'") == [(None,)]
+
+
+def test_the_breaker_opens_again_for_longer_when_the_try_is_refused(replay: Replay) -> None:
+    replay.faults({"match": {"endpoint": "watch"}, "action": "status", "status": 429, "headers": {"Retry-After": "60"}})
+    collecting.collect("cirque du soleil", item_limit=6)
+    asked = replay.requests()
+    let_the_cool_down_pass()
+    report = collecting.collect("cirque du soleil", item_limit=6)
+    assert report.state == "waiting"
+    assert replay.requests() == asked + 1  # one try, and not one more
+    assert rows("SELECT refusals, resume_at - opened_at >= interval '2 hours' FROM sources") == [(2, True)]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"action": "status", "status": 503, "count": 3},
+        {"action": "reset", "count": 3},
+        {"action": "truncate", "count": 3},
+        {"action": "garbage", "count": 1},
+        {"action": "cut_json", "count": 1},
+        {"action": "empty_json", "count": 1},
+        {"action": "consent", "count": 1},
+    ],
+)
 @pytest.mark.parametrize("endpoint", ["watch", "player"])
-def test_too_many_requests_for_videos_ends_the_asking(replay: Replay, endpoint: str) -> None:
-    replay.faults({"match": {"endpoint": endpoint}, "after": 3, "action": "status", "status": 429})
-    report = collecting.collect("cirque du soleil", item_limit=20)
-    assert (report.state, report.error_kind, report.found) == ("failed", "rate_limited", 20)
-    full = rows("SELECT count(*) FROM candidates WHERE tier = 'full'")[0][0]
-    assert 1 <= full <= 4
-    assert (report.new, report.listed_only) == (20, 20 - full)
-    assert replay.requests() < 20 + 20  # thumbnails, and hardly anything else
+def test_an_answer_that_lacks_a_part_is_asked_for_again_until_it_is_whole(
+    replay: Replay, undisturbed: list[tuple], monkeypatch: pytest.MonkeyPatch, endpoint: str, fault: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(collection_run, "RETRY_WAIT", 0.05)
+    replay.faults({"match": {"endpoint": endpoint}, "after": 4, **fault})
+    report = collecting.collect("cirque du soleil", item_limit=12)
+    assert (report.state, report.new) == ("done", 12)
+    assert [item.reason for item in report.items if item.reason] == []
+    assert rows(FACTS) == undisturbed
 
 
-def test_a_bot_check_without_any_facts_ends_the_asking(replay: Replay) -> None:
-    replay.faults(
-        {"match": {"endpoint": "player"}, "action": "bot_check"},
-        {"match": {"endpoint": "watch"}, "action": "status", "status": 404},
-    )
-    report = collecting.collect("cirque du soleil", item_limit=10)
-    assert (report.state, report.found) == ("failed", 10)
-    assert rows("SELECT count(*) FROM candidates WHERE tier = 'full'") == [(0,)]
+def test_what_stays_broken_is_kept_as_far_as_it_came_and_comes_whole_the_next_time(
+    replay: Replay, undisturbed: list[tuple], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collection_run, "RETRY_WAIT", 0.05)
+    replay.faults({"match": {"endpoint": "watch"}, "share": 0.5, "action": "status", "status": 503})
+    first = collecting.collect("cirque du soleil", item_limit=12)
+    assert (first.found, first.pending) == (12, 0)
+    lacking = [item for item in first.items if item.error_kind]
+    assert all(item.error_kind == "transient" and item.reason for item in lacking)
+    replay.faults()
+    second = collecting.collect("cirque du soleil", item_limit=12)
+    assert (second.state, second.updated, second.skipped) == ("done", len(lacking), 12 - len(lacking))
+    assert rows(FACTS) == undisturbed
+
+
+def test_an_extractor_that_reads_nothing_any_more_stops_the_hammering(
+    replay: Replay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collection_run, "RETRY_WAIT", 0.05)
+    replay.faults({"match": {"endpoint": ["watch", "player", "next"]}, "action": "garbage"})
+    report = collecting.collect("cirque du soleil", item_limit=30)
+    assert (report.state, report.error_kind, report.found) == ("failed", "extractor", 30)
+    assert "8 videos in a row could not be read" in (report.reason or "")
+    assert "Failed to extract any player response" in (report.reason or "")  # the raw reason
+    assert report.pending == 30
+    assert rows("SELECT count(*) FROM gone_videos") == [(0,)]
+    assert replay.requests() < 8 * 5 + 10
 
 
 def test_one_broken_page_does_not_stop_the_others(replay: Replay) -> None:
@@ -189,16 +322,17 @@ def test_one_broken_page_does_not_stop_the_others(replay: Replay) -> None:
 def test_a_search_that_fails_says_why_and_is_never_no_results(replay: Replay, fault: dict[str, Any], kind: str) -> None:
     replay.faults({"match": {"endpoint": "search"}, **fault})
     report = collecting.collect("cirque du soleil", item_limit=5)
-    assert (report.state, report.found, report.error_kind) == ("failed", 0, kind)
+    state = "waiting" if kind == "rate_limited" else "failed"
+    assert (report.state, report.found, report.error_kind) == (state, 0, kind)
     assert "Nothing was found" not in (report.reason or "")
-    assert rows("SELECT state, reason FROM collections") == [("failed", report.reason)]
+    assert rows("SELECT state, reason FROM collections") == [(state, report.reason)]
 
 
 def test_a_source_that_hangs_does_not_hold_the_collection(replay: Replay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scrape, "CALL_TIMEOUT", 1.0)
     replay.faults({"match": {"endpoint": "watch"}, "after": 2, "count": 1, "action": "drip", "bytes_per_second": 50})
     report = collecting.collect("cirque du soleil", item_limit=6)
-    assert (report.state, report.found, report.new, report.listed_only) == ("done", 6, 6, 1)
+    assert (report.state, report.found, report.new, report.listed_only) == ("done", 6, 6, 0)  # read at the second try
 
 
 def test_an_unknown_channel_is_said(replay: Replay) -> None:
