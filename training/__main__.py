@@ -603,6 +603,10 @@ def told(
         "members": args.members,
         "seed": args.seed,
         "made": args.made.isoformat(),
+        "encoders": {
+            "text": "all-MiniLM-L6-v2" if args.text_encoder is None else Path(args.text_encoder).name,
+            "image": "a small ResNet, trained on thumbnails",
+        },
         "inputs": {
             "context": list(features.CONTEXT),
             "max_tokens": vectors.max_tokens,

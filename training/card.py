@@ -25,8 +25,7 @@ def write(facts: dict[str, Any], found: dict[str, Any], size: int) -> str:
         _what(facts),
         PARTS.format(
             members=facts["members"],
-            text=facts["inputs"].get("text_encoder", "a BERT-family encoder"),
-            image=facts["inputs"].get("image_encoder", "a ResNet-family encoder, trained here"),
+            **facts.get("encoders", {"text": "a BERT-family encoder", "image": "a ResNet-family encoder"}),
         ),
         _data(facts, found),
         _bars(bars(facts, found, size)),
@@ -408,7 +407,7 @@ def _image(image: dict[str, Any] | None) -> str:
             "## What the thumbnail adds\n\nNothing in this model: there were too few thumbnails to learn from. "
             "A thumbnail that is given leaves the score as it is."
         )
-    return IMAGE.format(**image)
+    return IMAGE.format(**({"spearman_title_and_image_in_32_bits": image["spearman_title_and_image"]} | image))
 
 
 def _ordinary(ordinary: dict[str, Any] | None) -> str:
@@ -430,8 +429,8 @@ def _ordinary(ordinary: dict[str, Any] | None) -> str:
                 f"{high:.3f} (5%, middle, 95%; base rate {d['base_rate']:.3f}), `predicted_velocity` {speeds}. "
                 + (
                     f"For {percent(d['more_in_a_day_than_they_ever_had'], 0)} it promises more views in a day than the "
-                    f"video has had in its life: without a channel it takes a video for one that trends. Spearman with "
-                    f"their views: {figure(r['title_spearman'])}."
+                    "video has had in its life: without a channel it can only take a video for one that trends. Spearman "
+                    f"with their views: {figure(r['title_spearman'])}."
                     if mode == "draft"
                     else f"They had {views(d['median_rate_so_far'])} views a day so far in the middle; for "
                     f"{percent(d['above_rate'], 0)} it promises more than that."
@@ -597,8 +596,8 @@ PARTS = """
 
 | file | what | runs |
 |---|---|---|
-| `text.onnx` | {text} | once per distinct title |
-| `image.onnx` | {image} | once per distinct image |
+| `text.onnx` | {text}, in 8 bits | once per distinct title |
+| `image.onnx` | {image}, in 8 bits | once per distinct image |
 | `miles.onnx` | numbers, title, the channel's earlier titles and image, fused late behind gates; a committee of {members} | once per row |
 | `tokenizer.json` | titles to token ids | |
 | `manifest.json` | version, checksums, growth curve, thresholds, calibration, intervals | |
@@ -616,7 +615,8 @@ IMAGE = """
 
 Little, and it is measured on other videos than the rest: those whose thumbnails are at hand, within their
 month, {n:,} latest ones kept apart. Spearman with success: title alone {spearman_title_alone:.3f}, title and
-image {spearman_title_and_image:.3f}, image alone {spearman_image_alone:.3f}. There, much of it is which channel a thumbnail
+image {spearman_title_and_image:.3f} (in 32 bits {spearman_title_and_image_in_32_bits:.3f}), image alone
+{spearman_image_alone:.3f}. There, much of it is which channel a thumbnail
 betrays. Where no data has images, channels and outcomes together, the image only nudges a draft's
 answers, by a share chosen by judgement and not measured.
 """

@@ -57,7 +57,7 @@ def arguments(bert: Path, tmp_path: Path) -> Callable[..., list[str]]:
     def given(*more: str) -> list[str]:
         return [
             *("--from-database", "--text-encoder", str(bert), "--work", str(tmp_path / "work")),
-            *("--epochs", "2", "--made", "2026-11-21", *more),
+            *("--epochs", "2", "--threads", "1", "--made", "2026-11-21", *more),
         ]
 
     return given

@@ -212,7 +212,7 @@ FACTS: dict[str, Any] = {
     "version": "0.0.0+test",
     "made": "2026-11-21",
     "members": 2,
-    "inputs": {},
+    "encoders": {"text": "some BERT", "image": "some ResNet"},
     "base_rates": {"draft": 0.098, "candidate": 0.093},
     "periods": {"fit_until": "2026-05-01", "calibrate_until": "2026-06-01"},
     "data": {

@@ -26,7 +26,7 @@ class Killed(BaseException):
 def options(data: Path, bert: Path, folder: Path, *more: str) -> list[str]:
     return [
         *("--data", str(data), "--text-encoder", str(bert), "--out", str(folder / "model")),
-        *("--work", str(folder / "work"), "--epochs", "2", "--image-epochs", "1", "--made", "2026-11-21", *more),
+        *("--work", str(folder / "work"), "--epochs", "2", "--image-epochs", "1", "--threads", "1", "--made", "2026-11-21", *more),
     ]
 
 
