@@ -54,7 +54,7 @@ space: ## the files of a Hugging Face Space that serves the API: make space TO=f
 
 pins: ## write constraints.txt anew from what requirements*.txt bring along
 	rm -rf build/pins && $(PYTHON) -m venv build/pins && sed 's/^-c .*//' requirements.txt > build/requirements.txt
-	sed 's|^-r .*|-r requirements.txt|' requirements-dev.txt > build/requirements-dev.txt
+	sed '/^-c /d; s|^-r .*|-r requirements.txt|' requirements-dev.txt > build/requirements-dev.txt
 	build/pins/bin/pip install --quiet -r build/requirements-dev.txt
 	(head -n 2 constraints.txt && build/pins/bin/pip freeze) > build/constraints.txt && mv build/constraints.txt constraints.txt
 
