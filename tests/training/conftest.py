@@ -98,7 +98,7 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for column in ("fetched_at", "published_at"):
         raw[column] = raw[column].astype("datetime64[us, UTC]")
     raw.to_parquet(folder / "youtube_trending_2025_26.parquet")
-    n = 300
+    n = 200
     pd.DataFrame(
         {
             "title": [" ".join(rng.choice(WORDS, 4)) for _ in range(n)],

@@ -23,6 +23,7 @@ from training import database, dataset
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning", "ignore::DeprecationWarning:torch.*"),
     pytest.mark.usefixtures("database"),
+    pytest.mark.timeout(1800),  # a whole run; half a minute on a machine of its own
 ]
 
 DAYS = 200

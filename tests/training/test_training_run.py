@@ -16,7 +16,10 @@ from training import __main__ as training
 from training import evaluate, fit, stages, trials
 
 # Of torch, about itself, while it exports.
-pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning", "ignore::DeprecationWarning:torch.*")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning", "ignore::DeprecationWarning:torch.*"),
+    pytest.mark.timeout(1800),  # whole runs; half a minute each on a machine of their own
+]
 
 
 class Killed(BaseException):
@@ -26,7 +29,8 @@ class Killed(BaseException):
 def options(data: Path, bert: Path, folder: Path, *more: str) -> list[str]:
     return [
         *("--data", str(data), "--text-encoder", str(bert), "--out", str(folder / "model")),
-        *("--work", str(folder / "work"), "--epochs", "2", "--image-epochs", "1", "--threads", "1", "--made", "2026-11-21", *more),
+        *("--work", str(folder / "work"), "--epochs", "2", "--image-epochs", "1", "--threads", "1"),
+        *("--made", "2026-11-21", *more),
     ]
 
 
