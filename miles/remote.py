@@ -65,6 +65,14 @@ class _NotYet:
     after: float = 0.0  # seconds, as the server asks
 
 
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What has to be known of a model to ask it."""
+
+    version: str
+    image_size: tuple[int, int]  # width and height in pixels of what it sees of a picture
+
+
 class Remote:
     """A model behind an address. Safe to share between threads; make it once and keep it."""
 
@@ -77,7 +85,7 @@ class Remote:
         self._patience = patience
         self._lock = threading.Lock()
         self._known: OrderedDict[ScoreInput, tuple[float, Score]] = OrderedDict()
-        self._version: tuple[float, str] | None = None  # when it was said, and what
+        self._facts: tuple[float, Facts] | None = None  # when they were asked for, and what they were
 
     def telling(self, on_waking: OnWaking) -> "Told":
         """The same model; `on_waking(seconds)` is called again and again while it is waited for, then with None."""
@@ -86,16 +94,25 @@ class Remote:
     @property
     def version(self) -> str:
         """The version of the model that answers. Raises ModelUnavailable."""
-        return self.asked_version()
+        return self.facts().version
 
-    def asked_version(self, on_waking: OnWaking | None = None) -> str:
-        """The version, as it was said within the last minutes; else asked for. Raises ModelUnavailable."""
-        if self._version is None or time.monotonic() - self._version[0] > KEPT_FOR:
-            facts = self._ask("GET", "/model", None, on_waking)
-            if not isinstance(facts, dict) or not isinstance(facts.get("version"), str):
-                raise self._no_api()
-            self._version = (time.monotonic(), facts["version"])
-        return self._version[1]
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Width and height in pixels of what it sees of a picture. Raises ModelUnavailable."""
+        return self.facts().image_size
+
+    def facts(self, on_waking: OnWaking | None = None) -> "Facts":
+        """What the model is, as it was said within the last minutes; else asked for. Raises ModelUnavailable."""
+        known = self._facts
+        if known is None or time.monotonic() - known[0] > KEPT_FOR:
+            document = self._ask("GET", "/model", None, on_waking)
+            try:
+                width, height = document["inputs"].get("image_size", IMAGE_SIZE)
+                known = (time.monotonic(), Facts(str(document["version"]), (int(width), int(height))))
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise self._no_api() from error
+            self._facts = known
+        return known[1]
 
     def score(self, inputs: Sequence[ScoreInput], /, on_waking: OnWaking | None = None) -> "list[Score]":
         """One score per input, in the same order. Raises ModelUnavailable, MilesError for an empty title."""
@@ -110,11 +127,7 @@ class Remote:
                 if video in self._known and now - self._known[video][0] <= KEPT_FOR
             }
         asked = [video for video in dict.fromkeys(nameless) if video not in known]
-        pictures = {image: _small(image) for image in {video.thumbnail for video in asked} if image is not None}
-        sent = [_sent(video, str(place), pictures) for place, video in enumerate(asked)]
-        answers: list[_Answer] = []
-        for batch in _batches([one for one, _ in sent]):
-            answers += self._predict(batch, on_waking)
+        answers, sent = self._answers(asked, on_waking) if asked else ([], [])
         for video, answer, (_, said) in zip(asked, answers, sent, strict=True):
             known[video] = Score(
                 key="",
@@ -129,16 +142,33 @@ class Remote:
                 model_version=answer.model_version,
                 note="; ".join((*answer.notes, *said)) or None,
             )
-        if answers:
-            self._remember({video: known[video] for video in asked}, answers[-1].model_version)
+        self._remember({video: known[video] for video in asked})
+        if len({score.model_version for score in known.values()}) > 1:  # replaced since the others were answered
+            return self.score(inputs, on_waking)
         return [replace(known[video], key=given.key) for video, given in zip(nameless, inputs, strict=True)]
 
-    def _remember(self, new: "Mapping[ScoreInput, Score]", version: str) -> None:
+    def _answers(
+        self, asked: Sequence[ScoreInput], on_waking: OnWaking | None
+    ) -> tuple[list[_Answer], list[tuple[dict[str, Any], list[str]]]]:
+        """The answers to distinct questions, all by one model; and what was sent, with notes on what was not."""
+        for _ in range(2):  # a model that is replaced meanwhile may look at pictures in another size
+            facts = self.facts(on_waking)
+            pictures = {video.thumbnail for video in asked if video.thumbnail is not None}
+            small = {image: _small(image, facts.image_size) for image in pictures}
+            sent = [_sent(video, str(place), small) for place, video in enumerate(asked)]
+            answers: list[_Answer] = []
+            for batch in _batches([one for one, _ in sent]):
+                answers += self._predict(batch, on_waking)
+            if {answer.model_version for answer in answers} == {facts.version}:
+                return answers, sent
+            self._facts = None
+            with self._lock:
+                self._known.clear()
+        raise ModelUnavailable(f"The model at {self.place} was replaced while it was asked. Try again.")
+
+    def _remember(self, new: "Mapping[ScoreInput, Score]") -> None:
         now = time.monotonic()
         with self._lock:
-            if self._version is not None and self._version[1] != version:
-                self._known.clear()  # of another model
-            self._version = (now, version)
             self._known.update((video, (now, score)) for video, score in new.items())
             while len(self._known) > KEPT:
                 self._known.popitem(last=False)
@@ -268,7 +298,11 @@ class Told:
 
     @property
     def version(self) -> str:
-        return self.remote.asked_version(self.on_waking)
+        return self.remote.facts(self.on_waking).version
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return self.remote.facts(self.on_waking).image_size
 
     def score(self, inputs: Sequence[ScoreInput], /) -> "list[Score]":
         return self.remote.score(inputs, self.on_waking)
@@ -346,10 +380,10 @@ def _sent(video: ScoreInput, name: str, pictures: Mapping[bytes, str | None]) ->
     return {name: value for name, value in document.items() if value not in (None, [])}, notes
 
 
-def _small(image: bytes) -> str | None:
-    """A picture as the model will see it, as PNG in base64: to it the same bits, in at most 30 KB. None: unreadable."""
+def _small(image: bytes, size: tuple[int, int]) -> str | None:
+    """A picture as the model will see it, in base64: to it the same bits, in some 30 KB. None: unreadable."""
     try:
-        return base64.b64encode(decoding.shrunk(image, IMAGE_SIZE)).decode()
+        return base64.b64encode(decoding.shrunk(image, size)).decode()
     except ImageRefused:
         return None
 

@@ -7,10 +7,11 @@ from typing import Any
 
 
 class Scripted:
-    """A server that answers what it is told, in turn; the last answer again and again. `None` hangs up."""
+    """A server that answers what it is told when it is asked for predictions, in turn; the last answer again and again. `None` hangs up."""
 
     def __init__(self, *answers: Any) -> None:
         self.answers = list(answers)
+        self.facts: Any = (200, {"version": "far-1", "inputs": {"image_size": [128, 72]}}, {})  # of GET /model
         self.requests: list[tuple[str, dict[str, str], Any]] = []
         scripted = self
 
@@ -22,7 +23,10 @@ class Scripted:
                 answer = answer(body) if callable(answer) else answer
                 if answer is None:
                     return
-                status, content, headers = answer
+                self.send(answer)
+
+            def send(self, answer: Any) -> None:
+                status, content, headers = answer or (404, b"", {})
                 content = content if isinstance(content, bytes) else json.dumps(content).encode()
                 self.send_response(status)
                 for name, value in {"Content-Length": str(len(content)), **headers}.items():
@@ -30,7 +34,8 @@ class Scripted:
                 self.end_headers()
                 self.wfile.write(content)
 
-            do_GET = do_POST
+            def do_GET(self) -> None:
+                self.send({"/model": scripted.facts}.get(self.path))
 
             def log_message(self, *arguments: object) -> None:
                 pass

@@ -1,6 +1,8 @@
 """A model on another computer: the real API in a process of its own, and a server that misbehaves on purpose."""
 
+import base64
 import dataclasses
+import io
 import json
 import os
 import socket
@@ -18,6 +20,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from loopback import picture
+from PIL import Image
 from scripted import Scripted, answered, problem
 
 from miles import explain, remote, scoring, settings
@@ -155,11 +158,10 @@ def test_a_model_that_is_still_starting_is_waited_for_and_then_scores_bit_for_bi
     expected = model.score(VIDEOS)
     assert scores == expected, log
     assert far.version == model.version
-    told = [seconds for seconds in waited if seconds is not None]
-    assert len(told) > 2
-    assert told == sorted(told)
+    first = waited[: waited.index(None)]  # a second wait is possible on a busy machine: for the scores
+    assert len(first) > 2
+    assert first == sorted(first)  # type: ignore[type-var]
     assert waited[-1] is None
-    assert waited.count(None) == 1
 
 
 def test_a_draft_is_explained_by_a_model_on_another_computer(server: str, model: scoring.Model) -> None:
@@ -273,17 +275,42 @@ def test_the_same_question_is_not_asked_again_for_a_while(
     assert len(far.requests) == 2
 
 
-def test_answers_of_a_model_that_was_replaced_are_forgotten(scripted: Callable[..., Scripted]) -> None:
-    def replaced(videos: list[dict[str, Any]]) -> tuple[int, Any, dict[str, str]]:
+def by(version: str) -> Callable[[list[dict[str, Any]]], Any]:
+    def answer(videos: list[dict[str, Any]]) -> tuple[int, Any, dict[str, str]]:
         status, said, headers = answered(videos)
-        return status, [{**one, "model_version": "far-2"} for one in said], headers
+        return status, [{**one, "model_version": version} for one in said], headers
 
-    far = scripted(answered, replaced)
+    return answer
+
+
+def test_a_model_that_is_replaced_is_asked_again_with_pictures_of_its_size(scripted: Callable[..., Scripted]) -> None:
+    far = scripted(answered, by("far-2"))
     near = Remote(far.url)
     near.score([DRAFT])
-    near.score([ScoreInput("b", "Another")])
-    assert near.version == "far-2"
-    assert near.score([DRAFT])[0].model_version == "far-2"
+    far.facts = (200, {"version": "far-2", "inputs": {"image_size": [64, 36]}}, {})
+    seen = ScoreInput("b", "Another", picture(640, 360))
+    assert {score.model_version for score in near.score([DRAFT, seen])} == {"far-2"}
+    assert (near.version, near.image_size) == ("far-2", (64, 36))
+    sizes = [Image.open(io.BytesIO(base64.b64decode(body[0]["image"]))).size for _, _, body in far.requests[1:3]]
+    assert sizes == [(128, 72), (64, 36)]
+    assert near.score([DRAFT])[0].model_version == "far-2"  # what the other one said is forgotten
+
+
+def test_answers_of_two_models_are_no_answer(
+    scripted: Callable[..., Scripted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "MOST_VIDEOS", 1)
+    far = scripted(answered, by("far-2"), answered, by("far-2"))
+    with pytest.raises(ModelUnavailable, match="was replaced while it was asked"):
+        Remote(far.url).score([DRAFT, ScoreInput("b", "Another")])
+
+
+@pytest.mark.parametrize("facts", [{}, [], {"version": "x"}, {"version": "x", "inputs": {"image_size": "large"}}])
+def test_facts_that_make_no_sense_are_no_miles_api(scripted: Callable[..., Scripted], facts: Any) -> None:
+    far = scripted(answered)
+    far.facts = (200, facts, {})
+    with pytest.raises(ModelUnavailable, match="no Miles API"):
+        Remote(far.url).score([DRAFT])
 
 
 # --- While it wakes, and when it does not
