@@ -191,10 +191,16 @@ def import_(
 def collect(
     target: Annotated[str, typer.Argument(help="A topic, a channel (@name), a hashtag (#name) or an address.")],
     limit: Annotated[int, typer.Option(min=1, max=500, help="How many videos at most.")] = 20,
-    kind: Annotated[str | None, typer.Option(help="topic, channel, hashtag or url; else told from the target.")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(help="topic, channel, hashtag, playlist, tiktok or url; else told from the target."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Collect videos with yt-dlp now, store them, and score them."""
+    """Collect videos with yt-dlp now, store them, and score them.
+
+    Where the source may not be asked any more, the collection waits; the same command goes on with it.
+    """
     from miles import collecting
 
     db.ready()
@@ -218,9 +224,17 @@ def collect(
     for item in outcome.items:
         if item.outcome == "failed":
             people.print(f"{item.candidate_id}: {item.reason}", highlight=False, markup=False, soft_wrap=True)
-    for reason in filter(None, (outcome.reason, problem)):
+    waits = outcome.state == "waiting"
+    if waits:
+        people.print(
+            f"[bold]Waiting:[/] {outcome.reason} {outcome.pending} videos are still to be read in full; a worker goes on"
+            " with them, or this command when it is given again after that.",
+            highlight=False,
+            soft_wrap=True,
+        )
+    for reason in filter(None, (None if waits else outcome.reason, problem)):
         people.print(f"[bold red]Error:[/] {reason}", highlight=False, soft_wrap=True)
-    if outcome.failed or outcome.reason or problem:
+    if outcome.failed or (outcome.reason and not waits) or problem:
         raise typer.Exit(1)
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 from sqlalchemy import Connection, text
 
 from miles import db, items, pacing
-from miles.collection_run import INTERRUPTED, SETUP_TIME, TIME_EACH, CollectionReport, Progress, Run, give_up, wait
+from miles.collection_run import ABANDONED, INTERRUPTED, CollectionReport, Progress, Run, give_up, wait
 from miles.errors import MilesError, SourceError
 from miles.items import LISTED_ONLY, Item
 from miles.revisits import TARGET as REVISIT_TARGET
@@ -107,7 +107,8 @@ def collect(
     asked_by: str = "local",
     on_progress: Callable[[Progress], object] | None = None,
 ) -> CollectionReport:
-    """Collect now, in this process. Goes on with the same collection where one waits that no job will take up."""
+    """Collect now, in this process. Goes on with the same collection where one waits, or was killed, that no job
+    will take up."""
     with db.transaction("worker") as connection:
         collection_id = _waiting(connection, target, kind, item_limit)
         if collection_id is None:
@@ -184,17 +185,28 @@ def resume(connection: Connection, collection_id: int) -> None:
 
 
 def give_up_abandoned(connection: Connection) -> None:
-    """Mark as failed what runs no more: begun by a command that was killed, long ago, and nobody's job."""
+    """Mark as failed what runs no more: begun by a command that was killed, and nobody's job."""
     connection.execute(
         text(
             f"""
             UPDATE collections SET state = 'failed', finished_at = now(),
                 reason = :reason
-            WHERE state = 'running' AND started_at < now() - 2 * make_interval(secs => :setup + :each * item_limit)
-                AND NOT {_HAS_JOB}
+            WHERE state = 'running' AND alive_at < now() - CAST(:age AS interval) AND NOT {_HAS_JOB}
             """
         ),
-        {"setup": SETUP_TIME, "each": TIME_EACH, "reason": INTERRUPTED},
+        {"age": ABANDONED, "reason": INTERRUPTED},
+    )
+
+
+def left_waiting(connection: Connection) -> list[int]:
+    """Collections that may go on, and that no job will take up: begun by a command, paused, and left."""
+    return list(
+        connection.scalars(
+            text(
+                f"SELECT collection_id FROM collections WHERE state = 'waiting' AND resume_at <= now() AND NOT {_HAS_JOB}"
+                " ORDER BY collection_id"
+            )
+        )
     )
 
 
@@ -251,7 +263,8 @@ def progress(connection: Connection, collection_id: int) -> CollectionProgress:
 def new_channels(connection: Connection, collection_id: int, number: int) -> list[str]:
     """Addresses of the channels that a collection has come across and that were never listed, best first.
 
-    The best are those with the most promising of its videos.
+    The best are those with the most promising of its videos. There are at most `number` for each collection, those
+    counted that are followed already.
     """
     return list(
         connection.scalars(
@@ -266,7 +279,8 @@ def new_channels(connection: Connection, collection_id: int, number: int) -> lis
                         SELECT FROM collections AS asked WHERE asked.target = channels.url AND asked.kind = 'channel'
                     )
                 GROUP BY channels.channel_key, channels.url
-                ORDER BY max(item.promise) DESC, channels.channel_key LIMIT :number
+                ORDER BY max(item.promise) DESC, channels.channel_key
+                LIMIT greatest(:number - (SELECT count(*) FROM collections AS child WHERE child.parent_id = :id), 0)
                 """
             ),
             {"id": collection_id, "kinds": list(FOLLOWED_KINDS), "number": number},
@@ -275,19 +289,20 @@ def new_channels(connection: Connection, collection_id: int, number: int) -> lis
 
 
 def _waiting(connection: Connection, target: str, kind: str, item_limit: int) -> int | None:
-    """The same collection where it waits, and no job will take it up; it runs from now on."""
+    """The same collection where it waits or was killed, and no job will take it up; it runs from now on."""
     return connection.execute(
         text(
             f"""
-            UPDATE collections SET state = 'running', started_at = now() WHERE collection_id = (
+            UPDATE collections SET state = 'running', alive_at = now() WHERE collection_id = (
                 SELECT collection_id FROM collections
-                WHERE state = 'waiting' AND target = :target AND kind = :kind AND item_limit = :item_limit
+                WHERE (state = 'waiting' OR (state = 'running' AND alive_at < now() - CAST(:age AS interval)))
+                    AND target = :target AND kind = :kind AND item_limit = :item_limit
                     AND NOT {_HAS_JOB}
                 ORDER BY collection_id DESC LIMIT 1 FOR UPDATE SKIP LOCKED
             ) RETURNING collection_id
             """
         ),
-        {"target": " ".join(target.split()), "kind": kind, "item_limit": item_limit},
+        {"target": " ".join(target.split()), "kind": kind, "item_limit": item_limit, "age": ABANDONED},
     ).scalar_one_or_none()
 
 

@@ -37,7 +37,8 @@ RETRY_WAIT = 1.0  # seconds before the second try of what failed, four times as 
 STREAK = 8  # videos in a row that could not be read: the source is down, or yt-dlp out of date
 RUNS = 4  # of a collection that errors break off, with waits of 30 s, 2 min and 8 min between
 FIRST_WAIT = timedelta(seconds=30)
-LOOK_UP = 2.0  # seconds between two looks whether a running collection was cancelled
+LOOK_UP = 2.0  # seconds between two signs of life, and looks whether somebody has cancelled the collection
+ABANDONED = timedelta(minutes=10)  # without a sign of life; the longest call takes a minute and a half
 INTERRUPTED = "It was interrupted. Resume it, or collect it again; what came in is kept."
 
 
@@ -176,10 +177,11 @@ class Run:
         if not self.cancelled and time.monotonic() - self.looked_up >= LOOK_UP:
             self.looked_up = time.monotonic()
             with db.transaction("worker") as connection:
-                state = connection.scalar(
-                    text("SELECT state FROM collections WHERE collection_id = :id"), {"id": self.collection_id}
+                alive = connection.execute(
+                    text("UPDATE collections SET alive_at = now() WHERE collection_id = :id AND state = 'running'"),
+                    {"id": self.collection_id},
                 )
-            self.cancelled = state != "running"
+            self.cancelled = alive.rowcount == 0
         return self.cancelled
 
     def _check(self) -> None:
@@ -272,9 +274,11 @@ class Run:
             again: list[Pending] = []
             for one in left:
                 self._check()
-                if self._may_ask(one) and self._read(source, one, attempt):
+                if not self._may_ask(one):
+                    continue
+                if self._read(source, one, attempt):
                     again.append(one)
-                else:
+                elif self._may_ask(one):  # and it was not what made the source refuse
                     done += 1
                 if len(self.observed) + len(self.settled) >= BATCH:
                     self._store()
@@ -472,7 +476,7 @@ class Run:
                 f"Nothing was found for {self.target!r}. Try other words, or another way of naming it.", "invalid"
             )
         # videos that are gone are no fault of the source; if every page fails for another reason, something is wrong
-        if self.broken and not self.read:
+        if self.broken and not any(item.outcome in ("new", "updated") and not item.reason for item in became):
             last = self.broken[-1]
             return SourceError(f"No video's own page could be read. {last}", last.kind, last.status)
         if became and all(item.outcome == "failed" for item in became):
@@ -497,7 +501,7 @@ def _set_baseline(connection: Connection, listing: ChannelListing) -> None:
 
 
 _START = text(
-    "UPDATE collections SET state = 'running', started_at = now(), finished_at = NULL, reason = NULL, resume_at = NULL"
+    "UPDATE collections SET state = 'running', started_at = now(), alive_at = now(), finished_at = NULL, reason = NULL, resume_at = NULL"
     " WHERE collection_id = :id AND state IN ('waiting', 'running', 'failed')"
     " RETURNING target, kind, item_limit, read_limit, listed_at, tries"
 )

@@ -188,6 +188,8 @@ def refresh(timestamp: int) -> None:
                 priority = REVISITED if kind == "revisit" else WATCHED
                 defer_collection(connection, target, kind, item_limit, asked_by="schedule", priority=priority)
         collecting.give_up_abandoned(connection)
+        for collection_id in collecting.left_waiting(connection):
+            _defer_collect(connection, collection_id, WATCHED)
         if connection.scalar(
             text("SELECT EXISTS (SELECT FROM candidates WHERE scored_change IS DISTINCT FROM changed_at)")
         ):

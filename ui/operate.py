@@ -17,10 +17,12 @@ KINDS = {
     "topic": "Topic",
     "channel": "Channel",
     "hashtag": "Hashtag",
+    "playlist": "Playlist",
+    "tiktok": "TikTok user",
     "url": "Address",
     "revisit": "Re-visit",
 }
-ASKED = ["detect", "topic", "channel", "hashtag", "url"]  # kinds that a person can ask for
+ASKED = ["detect", "topic", "channel", "hashtag", "playlist", "tiktok", "url"]  # kinds that a person can ask for
 TASKS = {
     "collect": "Collect",
     "score": "Score",

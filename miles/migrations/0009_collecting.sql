@@ -30,6 +30,7 @@ CREATE INDEX source_requests_by_time ON source_requests (source, at);
 
 -- A collection that must wait says until when; one that is cancelled keeps what it has.
 ALTER TABLE collections
+    ADD COLUMN alive_at timestamptz,                           -- of a running one: its last sign of life
     ADD COLUMN resume_at timestamptz,                          -- of a waiting one: not before
     ADD COLUMN tries integer NOT NULL DEFAULT 0 CHECK (tries >= 0), -- runs that were broken off by errors, in a row
     ADD COLUMN listed_at timestamptz,                          -- when its listing was read to the end

@@ -465,8 +465,13 @@ def test_channels_that_a_topic_comes_across_are_listed_within_bounds(monkeypatch
     ]
     assert rows("SELECT DISTINCT priority FROM procrastinate_jobs") == [(jobs.FOLLOWED,)]
     with db.transaction("worker") as connection:
-        jobs._follow_channels(connection, first)  # again: the next best, the others are asked for
-    assert scalar("SELECT count(*) FROM collections WHERE asked_by = 'discovery'") == 4
+        jobs._follow_channels(connection, first)  # as after a pause: no more than two for each collection
+        second = topic()
+        jobs._follow_channels(connection, second)  # the next best, the others are asked for
+    assert rows("SELECT parent_id, count(*) FROM collections WHERE asked_by = 'discovery' GROUP BY 1 ORDER BY 1") == [
+        (first, 2),
+        (second, 2),
+    ]
     # no channel where the budget is needed for what was asked
     change("UPDATE channels SET baseline_at = NULL")
     change("DELETE FROM collections WHERE asked_by = 'discovery'")
