@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-import numpy as np
 import pytest
 from sqlalchemy import text
 from streamlit.testing.v1 import AppTest
@@ -32,9 +31,9 @@ def execute(statement: str, **values: object) -> None:
         connection.execute(text(statement), values)
 
 
-def refresh() -> None:
+def refresh(now: datetime = NOW) -> None:
     with db.transaction("worker") as connection:
-        monitor.refresh(connection, now=NOW)
+        monitor.refresh(connection, now=now)
 
 
 @pytest.fixture
@@ -64,24 +63,24 @@ def videos(n: int) -> None:
     execute(
         "INSERT INTO scores (candidate_id, model_version, mode, viral_score, base_rate, predicted_velocity,"
         " velocity_low, velocity_high, scored_change)"
-        " SELECT candidate_id, model_version, 'candidate',"
+        " SELECT candidate_id, model_versions.model_version, 'candidate',"
         " least(substr(video_id, 2)::float / 500 + CASE WHEN state = 'shadow' AND video_id < 'v2' THEN 0.3 ELSE 0 END, 1),"
         " 0.1, substr(video_id, 2)::float, 1, 1000, changed_at FROM candidates CROSS JOIN model_versions"
     )
     execute("UPDATE candidates SET scored_change = changed_at, model_version = :v, viral_score = 0.2", v=SHIPPED)
 
 
-def outcomes(n: int, basis: str = "foresight", *, version: str = SHIPPED, happens: float = 0.3) -> None:
-    """What a version foretold (0.3 for each) of the first n videos, and what came of it."""
-    happened = np.random.default_rng(1).permutation(n) < happens * n
-    at = NOW - timedelta(days=6)
-    for i in range(n):
-        execute(
-            "INSERT INTO forecasts VALUES (:key, :version, :basis, CAST(:at AS date), :at, :at + interval '1 min',"
-            " 1000, '6-12h', :p, 0.1, 1000, 1300, 500, 5000, :at + interval '3 days', :velocity)",
-            key=f"youtube:v{i + 1}", version=version, basis=basis, at=at,
-            p=0.3 if version == SHIPPED else (0.8 if happened[i] else 0.1), velocity=2000.0 if happened[i] else 600.0,
-        )  # fmt: skip
+def outcomes(n: int, basis: str = "foresight", *, version: str = SHIPPED) -> None:
+    """What a version foretold of the first n videos, and what came of it: 3 in 10 happen. The shipped version says
+    0.3 of each, another one knows."""
+    execute(
+        "INSERT INTO forecasts (candidate_id, model_version, basis, observed_day, observed_at, scored_at, views, age_band,"
+        " viral_score, base_rate, threshold, predicted_velocity, velocity_low, velocity_high, outcome_at, velocity)"
+        " SELECT 'youtube:v' || i, :version, :basis, CAST(:at AS date), :at, :at + interval '1 min', 1000, '6-12h',"
+        " CASE WHEN :knows THEN CASE WHEN i % 10 < 3 THEN 0.8 ELSE 0.1 END ELSE 0.3 END, 0.1, 1000, 1300, 500, 5000,"
+        " :at + interval '3 days', CASE WHEN i % 10 < 3 THEN 2000 ELSE 600 END FROM generate_series(1, :n) AS i",
+        version=version, basis=basis, at=NOW - timedelta(days=6), n=n, knows=version != SHIPPED,
+    )  # fmt: skip
 
 
 @pytest.mark.usefixtures("database")
@@ -164,7 +163,7 @@ def test_a_backtest_is_queued_and_shown_apart(visit: Visit) -> None:
     assert queued == [("backtest", SHIPPED)]
     videos(150)
     outcomes(150, "backtest")
-    refresh()
+    refresh(NOW + timedelta(hours=1))
     st.cache_data.clear()
     app = visit("model")
     assert "No outcome is known yet" in said(app)  # of foresight
@@ -185,7 +184,7 @@ def test_the_shadow_is_compared_and_its_movers_lead_to_their_details(visit: Visi
     mover = next(button for button in app.button if "Video" in button.label)
     mover.click().run()
     assert not app.exception
-    assert app.query_params["video"][0].startswith("youtube:v")
+    assert "youtube:v" in str(app.query_params["video"])
 
 
 @pytest.mark.usefixtures("versions")
@@ -228,7 +227,7 @@ def test_the_card_tells_events_base_rates_and_figures(visit: Visit) -> None:
     assert [one.label for one in app.metric] == ["Base rate", "Base rate"]
     (table,) = app.dataframe
     assert list(table.value["Figure"]) == ["Spearman", "AUROC", "Spearman", "AUROC"]
-    assert "Model card" not in said(app) or "## " in said(app)
+    assert "## " in said(app)  # the whole card, below
 
 
 @pytest.mark.usefixtures("versions")
