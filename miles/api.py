@@ -214,9 +214,11 @@ class Service:
             if distinct and self._pictures and self._pictures + len(distinct) > MOST_IMAGES:
                 raise Problem(BUSY, "Too many images are waiting. Try again in 5 s.", headers={"Retry-After": "5"})
             self._pictures += len(distinct)
+        # before the model is there nobody knows what it will see: images then wait as they came
+        size = None if self.scorer.model is None else getattr(self.scorer.model, "image_size", IMAGE_SIZE)
         try:
             work: list[Future[bytes]] = [
-                (self._fetching if source[0] == "image_url" else self._checking).submit(_look_at, *source)
+                (self._fetching if source[0] == "image_url" else self._checking).submit(_look_at, *source, size)
                 for source in distinct
             ]
             try:
@@ -269,8 +271,8 @@ def _image_threads() -> tuple[ThreadPoolExecutor, ThreadPoolExecutor]:
     )
 
 
-def _look_at(kind: str, given: str) -> bytes:
-    """What the model sees of an image, from its base64 or its address. Raises ImageRefused.
+def _look_at(kind: str, given: str, size: tuple[int, int] | None) -> bytes:
+    """What a model that sees `size` sees of an image, from its base64 or its address. Raises ImageRefused.
 
     As small as that here already, so that decoding is done beside the model's runs and not in them.
     """
@@ -281,7 +283,7 @@ def _look_at(kind: str, given: str) -> bytes:
             image = images.check(api_schema.decode_image(given))
         except ValueError as error:
             raise ImageRefused(str(error), "not_base64") from error
-    return decoding.shrunk(image.data, IMAGE_SIZE)
+    return image.data if size is None else decoding.shrunk(image.data, size)
 
 
 def _prediction(video: Video, score: "Score", notes: list[str]) -> Prediction:

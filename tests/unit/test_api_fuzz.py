@@ -14,7 +14,7 @@ KEY = "a key for the fuzzing"
 #: What no schema can say: which text is the base64 of an image, which address leads to one, what came first.
 BEYOND_THE_SCHEMA = {"image-refused": None, "invalid": "observed_before_published"}
 
-app = api.create_app(chosen=Settings(MILES_API_KEYS=KEY, MILES_API_RATE=0))
+app = api.create_app(chosen=Settings(MILES_API_KEYS=KEY, MILES_API_RATE=0, MILES_API_TIMEOUT=300))
 schema = schemathesis.openapi.from_asgi(
     "/openapi.json",
     app,
