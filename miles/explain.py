@@ -96,7 +96,8 @@ def explain(scorer: Scorer, video: ScoreInput) -> Explanation:
     """
     titled = getattr(scorer, "needs_title", False)  # then what hides all of the title can't be asked
     spans = [span for span in title_parts(video.title) if not titled or cut(video.title, *span).strip()]
-    shown = None if video.thumbnail is None else features.pixels(video.thumbnail)
+    image_size = getattr(scorer, "image_size", features.IMAGE_SIZE)
+    shown = None if video.thumbnail is None else features.pixels(video.thumbnail, image_size)
     pictures = [] if shown is None else occluded(shown)
     groups = without(video, shown is not None)
     if titled:

@@ -356,16 +356,16 @@ def _channel(
     ]
 
 
-IMAGE_SIZE = (128, 72)  # pixels, width and height, as the image encoder takes it
+IMAGE_SIZE = (128, 72)  # pixels, width and height, as the shipped image encoder takes it
 
 
-def pixels(image: bytes) -> np.ndarray | None:
-    """A picture as the image encoder takes it: (72, 128, 3) uint8, the middle 16:9 of it.
+def pixels(image: bytes, size: tuple[int, int] = IMAGE_SIZE) -> np.ndarray | None:
+    """A picture as the image encoder takes it: (height, width, 3) uint8, the middle 16:9 of it.
 
     None if it can't be read: an unreadable picture must never pass for a black one. Cropping to
     16:9 also removes the bars of YouTube's 4:3 thumbnails.
     """
     try:
-        return np.asarray(decoding.middle(image, IMAGE_SIZE), dtype=np.uint8)
+        return np.asarray(decoding.middle(image, size), dtype=np.uint8)
     except ImageRefused:
         return None

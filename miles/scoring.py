@@ -39,6 +39,7 @@ OPSETS = range(17, 24)  # ONNX operator sets that the pinned onnxruntime runs
 FILES = ("text.onnx", "image.onnx", "miles.onnx", "tokenizer.json")
 CHUNK = 1024  # rows worked on at a time: 32 MB of vectors of earlier titles
 TOKENS_A_RUN = 512  # of titles of one length; with more, what lies between two steps outgrows the cache
+ROWS_A_RUN = 24  # the quickest per row; with more, vectors of earlier titles outgrow the cache
 TITLES_KEPT = 65_536  # vectors; 50 MB. Videos of one channel share most of their history
 IMAGES_KEPT = 4_096
 LONGEST_TITLE = 1_000  # characters; the encoder reads 64 tokens anyway
@@ -74,12 +75,15 @@ class Model:
     def __init__(self, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
         self.manifest = manifest
         self.version: str = manifest["version"]
+        width, height = manifest["inputs"]["image_size"]
+        self.image_size: tuple[int, int] = width, height  # pixels, as the image encoder takes pictures
         self.curve = GrowthCurve(tuple(manifest["curve"]["ages"]), tuple(manifest["curve"]["gains"]))
         self._text = TitleEncoder(
             files["text.onnx"], files["tokenizer.json"].decode(), manifest["inputs"]["max_tokens"]
         )
         self._image = session(files["image.onnx"])
         self._fusion = session(files["miles.onnx"])
+        self._rows_a_run = 1 if self._fusion.get_inputs()[0].shape[0] == 1 else ROWS_A_RUN
         self._titles = _Recent(TITLES_KEPT)
         self._images = _Recent(IMAGES_KEPT)
         self._outputs = {name: i for i, name in enumerate(manifest["outputs"])}
@@ -112,10 +116,10 @@ class Model:
             [video.thumbnail for video in inputs if video.thumbnail is not None],
         )
 
-        def answer(part: Sequence[int]) -> list[np.ndarray]:
-            return [self._answer(inputs[i], rows[i], titles, images) for i in part]
+        def answer(part: Sequence[int]) -> np.ndarray:
+            return self._answer([inputs[i] for i in part], [rows[i] for i in part], titles, images)
 
-        parts = self._together.run(_in_parts(answer, range(len(inputs)), 64))
+        parts = self._together.run(_in_parts(answer, range(len(inputs)), self._rows_a_run))
         answers = [one for part in parts for one in part]
         return [self._read(*row, images) for row in zip(inputs, rows, answers, strict=True)]
 
@@ -148,37 +152,38 @@ class Model:
         return found | made, {image: (seen | shown)[name] for image, name in names.items()}
 
     def _encode_image(self, image: bytes) -> np.ndarray | None:
-        shown = features.pixels(image)
+        shown = features.pixels(image, self.image_size)
         return None if shown is None else self._image.run(None, {"pixels": shown[None]})[0][0]
 
     def _answer(
         self,
-        video: ScoreInput,
-        row: Features,
+        videos: Sequence[ScoreInput],
+        rows: Sequence[Features],
         titles: Mapping[str, np.ndarray],
         images: Mapping[bytes, np.ndarray | None],
     ) -> np.ndarray:
-        """The network's answers for one row, (len(outputs),) float32."""
-        inputs = self.manifest["inputs"]
-        past = np.full((1, HISTORY, len(features.PAST)), np.nan, dtype=np.float32)
-        past_titles = np.zeros((1, HISTORY, inputs["text_width"]), dtype=np.float32)
-        past[0, : len(row.history)] = row.history
-        for i, title in enumerate(row.history_titles):
-            past_titles[0, i] = titles[_clean(title)]
-        image = images[video.thumbnail] if video.thumbnail is not None else None
-        if image is None:
-            image = np.full(inputs["image_width"], np.nan, dtype=np.float32)
-        (answers,) = self._fusion.run(
-            None,
-            {
-                "context": row.context[None],
-                "title": titles[_clean(video.title)][None].astype(np.float32),
-                "history_titles": past_titles,
-                "history": past,
-                "image": image[None],
-            },
-        )
-        return answers[0]
+        """The network's answers, (rows, len(outputs)) float32."""
+        shape = self.manifest["inputs"]
+        # One row runs beside a copy of itself: onnxruntime sums a single row in another order than several.
+        n = max(len(rows), min(self._rows_a_run, 2))
+        given = {
+            "context": np.empty((n, len(CONTEXT)), dtype=np.float32),
+            "title": np.empty((n, shape["text_width"]), dtype=np.float32),
+            "history_titles": np.zeros((n, HISTORY, shape["text_width"]), dtype=np.float32),
+            "history": np.full((n, HISTORY, len(features.PAST)), np.nan, dtype=np.float32),
+            "image": np.full((n, shape["image_width"]), np.nan, dtype=np.float32),
+        }
+        for i in range(n):
+            video, row = videos[i % len(rows)], rows[i % len(rows)]
+            given["context"][i] = row.context
+            given["title"][i] = titles[_clean(video.title)]
+            given["history"][i, : len(row.history)] = row.history
+            for j, title in enumerate(row.history_titles):
+                given["history_titles"][i, j] = titles[_clean(title)]
+            image = images[video.thumbnail] if video.thumbnail is not None else None
+            if image is not None:
+                given["image"][i] = image
+        return self._fusion.run(None, given)[0][: len(rows)]
 
     def _read(
         self,
