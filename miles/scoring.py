@@ -142,7 +142,8 @@ class Model:
 
         pictures = _in_parts(lambda part: [self._encode_image(image) for image in part], list(unseen.values()), 8)
         batches = self._text.jobs(new)
-        done = self._together.run([*batches, *pictures])
+        jobs: list[Callable[[], Any]] = [*batches, *pictures]
+        done = self._together.run(jobs)
         made: Vectors = {}
         for batch, vectors in done[: len(batches)]:
             made |= zip((new[i] for i in batch), (vector.copy() for vector in vectors), strict=True)
