@@ -37,7 +37,8 @@ KEEP_OPEN = timedelta(days=40)  # forecasts without outcome; they are counted as
 KEEP_TOLD = timedelta(days=400)  # forecasts with outcome: a year and a month, to compare the same season
 
 RECENT = timedelta(days=28)  # up to the newest look: what is held against the reference
-SAMPLE = 1_000  # candidates of each side; the PSI of 11 bins is then about 0.02 by chance alone
+SAMPLE = 1_000  # candidates of each side; the PSI of 11 bins is then about 0.02 by chance alone, and
+# up to 0.05 of what the videos of a channel share
 LEAST = 300  # fewer than that say nothing about a shape
 DRIFT_EVERY = timedelta(hours=1)  # the window moves by the day; to gather a sample takes a second
 PATIENCE = 100  # what took a second is computed again after that many: it never takes more than 1% of the time
@@ -306,14 +307,17 @@ def _first_month(connection: Connection, version: registry.Version, before: date
 def _sample(
     connection: Connection, version: registry.Version, first: datetime, until: datetime
 ) -> dict[str, np.ndarray]:
-    """The watched inputs and the scores of candidates whose newest look lies in a span; always the same ones."""
+    """The watched inputs and the scores of candidates whose newest look lies in a span; always the same ones.
+
+    Whole channels are drawn: their history is what takes long to read, and they share it.
+    """
     rows = run(
         connection,
         "SELECT candidate_id, candidates.observed_at, scores.viral_score"
         " FROM candidates JOIN scores USING (candidate_id)"
         " WHERE scores.model_version = %(version)s AND mode = 'candidate' AND NOT sample"
         " AND candidates.observed_at BETWEEN %(first)s AND %(until)s"
-        " ORDER BY hashtext(candidate_id), candidate_id LIMIT %(most)s",
+        " ORDER BY hashtext(coalesce(channel_key, candidate_id)), candidate_id LIMIT %(most)s",
         {"version": version.version, "first": first, "until": until, "most": SAMPLE},
     ).fetchall()
     curve = features.GrowthCurve(tuple(version.manifest["curve"]["ages"]), tuple(version.manifest["curve"]["gains"]))
