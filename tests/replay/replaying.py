@@ -20,6 +20,10 @@ class Replay:
     def requests(self) -> int:
         return self._ask("stats")["requests"]
 
+    def failed(self) -> int:
+        """How many requests were let fail since the last reset."""
+        return sum(self._ask("stats")["fired"].values())
+
     def reset(self) -> None:
         self.faults()
         self._ask("reset", b"", "POST")
