@@ -268,7 +268,7 @@ def shifts(found: Sequence[calibration.Shift]) -> go.Figure:
         chart.add_vline(x=limit, line={"color": charts.MUTED, "width": 1, "dash": "dot"}, layer="below")
     chart.update_yaxes(tickvals=places, ticktext=names, range=[len(found) - 0.5, -0.5], showgrid=False)
     widest = max([one.psi for one in found] + [calibration.DRIFTED])
-    chart.update_xaxes(range=[0, widest * 1.3], title={"text": "PSI", "font": {"size": 12}})
+    chart.update_xaxes(range=[0, widest * 1.6], title={"text": "PSI", "font": {"size": 12}})
     return chart
 
 
