@@ -293,7 +293,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     for process in running:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
 
 
 def answering(address: str, process: subprocess.Popen[str]) -> Callable[[], bool]:
@@ -312,7 +312,7 @@ def test_served_alone_it_needs_no_database_and_ends_on_ctrl_c(
 ) -> None:
     port = free_port()
     process = start("-m", "miles", "api", PORT=str(port), MILES_API_KEYS="a-key")
-    eventually(answering(f"http://127.0.0.1:{port}/ready", process))
+    eventually(answering(f"http://127.0.0.1:{port}/ready", process), 120)
     answer = requests.post(
         f"http://127.0.0.1:{port}/predict", json=TITLE, headers={"Authorization": "Bearer a-key"}, timeout=60
     )
@@ -344,13 +344,17 @@ def test_a_taken_port_is_named_together_with_the_way_to_choose_another(
 
 def test_it_lies_beside_the_dashboard_that_up_starts(start: Callable[..., subprocess.Popen[str]]) -> None:
     port = free_port()
-    process = start("-W", "ignore", "-m", "miles", "up", "--port", str(port))
+    process = start("-W", "ignore", "-m", "miles", "up", "--port", str(port), MILES_API_TIMEOUT="300")
     site = f"http://127.0.0.1:{port}"
-    eventually(answering(f"{site}/_stcore/health", process))
+    eventually(answering(f"{site}/_stcore/health", process), 120)
     health = requests.get(f"{site}/api/health", timeout=60).json()
     assert health["status"] in ("waking up", "ready")
-    answer = requests.post(f"{site}/api/predict", json=TITLE, timeout=60)
-    assert answer.status_code == 200
+    ends = time.monotonic() + 90
+    while (answer := requests.post(f"{site}/api/predict", json=TITLE, timeout=60)).status_code == 503:
+        # a busy machine may ask to come back; whoever does is answered
+        assert time.monotonic() < ends, answer.text
+        time.sleep(float(answer.headers.get("Retry-After", 1)))
+    assert answer.status_code == 200, answer.text
     assert answer.json()["model_version"] == scoring.load().version
     assert requests.get(f"{site}/api/nothing", timeout=60).headers["content-type"] == "application/problem+json"
     assert requests.get(f"{site}/api/openapi.json", timeout=60).json()["servers"] == [{"url": "/api"}]
