@@ -116,12 +116,7 @@ def is_public(address: Address) -> bool:
             return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
         if address not in GLOBAL_UNICAST or address.scope_id is not None:
             return False
-    return (
-        address.is_global
-        and not address.is_multicast
-        and not address.is_reserved
-        and not any(address in network for network in NOT_PUBLIC)
-    )
+    return address.is_global and not address.is_multicast and not any(address in network for network in NOT_PUBLIC)
 
 
 @dataclass(frozen=True, slots=True)
