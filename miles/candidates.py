@@ -135,6 +135,7 @@ def from_info(info: Mapping[str, Any], observed_at: datetime, tier: Tier, source
     published = _moment(info.get("timestamp") or info.get("release_timestamp"), info.get("upload_date"))
     exact_date = tier == "full"
     shorts_tab = tier == "flat" and url is not None and "/shorts/" in url
+    views = count(info.get("view_count"), "view_count")
     return Observation(
         Candidate(
             platform=site,
@@ -155,10 +156,10 @@ def from_info(info: Mapping[str, Any], observed_at: datetime, tier: Tier, source
         ),
         Snapshot(
             observed_at=observed_at,
-            views=count(info.get("view_count"), "view_count"),
+            views=views,
             likes=count(info.get("like_count"), "like_count"),
             comments=count(info.get("comment_count"), "comment_count"),
-            exact=not shorts_tab,  # the Shorts tab says "1.2M views"; a search says them all
+            exact=exact_date or not (shorts_tab or _rounded(views)),
         ),
         tier=tier,
         source=source,
@@ -236,6 +237,15 @@ def platform(extractor: str) -> str:
         if key.startswith(known):
             return known
     return key.split(":")[0] or "generic"
+
+
+def _rounded(views: int | None) -> bool:
+    """Whether a count looks like one that a listing rounds ("1.2M views", "43K"): three digits and zeros.
+
+    Tabs and playlists do, searches do not, and which does is not said. An exact count that looks so too is rare,
+    and calling it rounded costs nothing but that it feeds no velocity.
+    """
+    return views is not None and views >= 1000 and not str(views)[3:].strip("0")
 
 
 def _channel(info: Mapping[str, Any], site: str) -> Channel | None:

@@ -263,9 +263,13 @@ class Run:
                 {"id": self.collection_id},
             ).one()
             beyond = self._beyond_limit(connection, left)
+        why = f"not among the {self.read_limit} that are read in full"
         for one in beyond:
             left.remove(one)
-            self._keep_listing(one, f"{LISTED_ONLY} It is not among the {self.read_limit} that are read in full.")
+            if one.listed:
+                self._keep_listing(one, f"{LISTED_ONLY} It is {why}.")
+            else:  # a link and nothing else: no fault of anybody's
+                self.settled.append(Settled(one.candidate_id, "skipped", why, attempted=False))
             if len(self.settled) >= BATCH:
                 self._store()
         self._store()

@@ -136,8 +136,9 @@ def add(
 
 
 def says_something(flat: Observation) -> bool:
-    """Whether a listing tells more of a video than where it is."""
-    return flat.snapshot.views is not None or flat.candidate.channel is not None
+    """Whether a listing tells more of a video than where it is; of what is deleted it gives neither of these."""
+    video = flat.candidate
+    return flat.snapshot.views is not None or video.channel is not None or video.media_type == "short"
 
 
 def key_of(one: Found) -> str:

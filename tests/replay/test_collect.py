@@ -136,6 +136,34 @@ def test_one_listing_gives_the_channels_baseline(replay: Replay, limit: int) -> 
     assert replay.requests() - videos - pictures <= needed
 
 
+@pytest.mark.parametrize(
+    ("kind", "target", "address"),
+    [
+        ("playlist", "PL8dPuuaLjXtOAKed_MxxWBNaPno5h3Zs8", "https://www.youtube.com/playlist?list=PL8dPuuaLjXtOAKed_MxxWBNaPno5h3Zs8"),
+        # all Shorts of a channel
+        ("playlist", "UUSHBR8-60-B28hp2BmDPdntcQ", "https://www.youtube.com/playlist?list=UUSHBR8-60-B28hp2BmDPdntcQ"),
+        ("hashtag", "#martingarrix", "https://www.youtube.com/hashtag/martingarrix/shorts"),
+        # without a recorded Shorts tab: its videos
+        ("channel", "UCsXVk37bltHxD1rDPwtNM8Q", "https://www.youtube.com/channel/UCsXVk37bltHxD1rDPwtNM8Q/videos"),
+        ("url", "https://www.youtube.com/channel/UCR-DXc1voovS8nhAvccRZhg/streams", "https://www.youtube.com/channel/UCR-DXc1voovS8nhAvccRZhg/streams"),
+    ],
+)  # fmt: skip
+def test_every_kind_of_listing_comes_in_as_yt_dlp_reads_it(
+    replay: Replay, kind: str, target: str, address: str
+) -> None:
+    direct = asked_directly(replay, address, extract_flat="in_playlist", playlistend=25)
+    assert len(direct) == 25
+    with db.transaction("worker") as connection:
+        collection_id = collecting.ask(connection, target, kind, 25, read_limit=0)
+    report = collecting.carry_out(collection_id)
+    assert (report.state, report.found, report.new, report.listed_only) == ("done", 25, 25, 25)
+    assert rows("SELECT candidate_id, title, views, duration, tier FROM candidates ORDER BY 1") == sorted(
+        (f"youtube:{e['id']}", e["title"], e.get("view_count"), e.get("duration"), "flat") for e in direct
+    )
+    shots = rows("SELECT views, exact FROM snapshots WHERE views >= 1000")
+    assert not any(exact for views, exact in shots if not str(views)[3:].strip("0"))  # "1.2M views"
+
+
 def test_what_is_gone_is_never_asked_for_again(replay: Replay) -> None:
     first = collecting.collect(SHORTS_CHANNEL, kind="channel", item_limit=5)
     assert {item.error_kind for item in first.items} == {"gone"}

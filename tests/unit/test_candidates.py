@@ -61,6 +61,23 @@ def test_the_shorts_tab_rounds_its_counts() -> None:
 
 
 @pytest.mark.parametrize(
+    ("views", "exact"),
+    [
+        (999, True),
+        (1000, False),  # "1K"
+        (43_000, False),
+        (1_200_000, False),
+        (1_234_000, True),  # no listing rounds to four digits
+        (1_566_000_625, True),  # a search says them all
+        (None, True),
+    ],
+)
+def test_a_count_that_a_listing_may_have_rounded_is_not_called_exact(views: int | None, exact: bool) -> None:
+    assert observed("flat", view_count=views).snapshot.exact is exact
+    assert observed("full", view_count=views).snapshot.exact
+
+
+@pytest.mark.parametrize(
     ("changes", "reason"),
     [
         ({"id": None}, "no video id"),
