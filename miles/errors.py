@@ -59,6 +59,10 @@ class ImageRefused(MilesError):
         self.status = status
 
 
+class StorageUnavailable(MilesError):
+    """Where pictures and clips lie can't be reached, refuses us, or is full."""
+
+
 class ConceptsUnavailable(MilesError):
     """No concepts could be made: the language model failed, refused, or answered nonsense."""
 

@@ -13,12 +13,14 @@ from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from miles.errors import MilesError
 
+LEAST_DETAIL_DAYS = 14  # a forecast may be told up to 10 days after its look, with one 3.5 days after it
 PROJECT = Path(__file__).resolve().parent.parent  # the checkout: Home.py, pages/, model/
 
 
@@ -31,6 +33,40 @@ class PerSource:
 
     def of(self, source: str) -> float:
         return self.special.get(source, self.usual)
+
+
+@dataclass(frozen=True, slots=True)
+class BucketAddress:
+    """Where a bucket is: s3://bucket/prefix?endpoint_url=https://…&region=…"""
+
+    bucket: str
+    prefix: str  # without slashes at its ends; "" for none
+    endpoint_url: str | None  # None: Amazon's own
+    region: str | None  # None: what AWS_REGION or ~/.aws says
+
+
+def _bucket(url: str) -> BucketAddress:
+    """Raises ValueError, whose message does not repeat the address: somebody may have written keys into it."""
+    example = "write it like s3://bucket/prefix?endpoint_url=https://host&region=auto"
+    parts = urlsplit(url)
+    if "@" in parts.netloc:
+        raise ValueError(
+            "keys don't belong into the address; put them into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    if parts.scheme != "s3" or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}", parts.netloc) or parts.fragment:
+        raise ValueError(f"it names no bucket; {example}")
+    asked = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if unknown := asked.keys() - {"endpoint_url", "region"}:
+        raise ValueError(f"it knows endpoint_url and region, not {', '.join(sorted(unknown))}; {example}")
+    endpoint = asked.get("endpoint_url")
+    if endpoint is not None:
+        place = urlsplit(endpoint)
+        if place.scheme not in ("http", "https") or not place.hostname or "@" in place.netloc:
+            raise ValueError(f"its endpoint_url is not a web address; {example}")
+    prefix = parts.path.strip("/")
+    if "//" in prefix or not re.fullmatch(r"[\w!.*'()/-]*", prefix, re.ASCII):
+        raise ValueError(f"its prefix may hold letters, digits, . _ - and single slashes; {example}")
+    return BucketAddress(parts.netloc, prefix, endpoint, asked.get("region") or None)
 
 
 def _per_source(value: object, default: float) -> object:
@@ -93,6 +129,13 @@ class Settings(BaseSettings):
     """A file of cookies (Netscape format) that yt-dlp sends. Unset: none; an account that collects gets banned too."""
     refresh_topics: str = Field("", alias="MILES_REFRESH_TOPICS")
     """Topics, separated by commas, that the six-hourly refresh collects beside the watchlist."""
+    storage_url: str | None = Field(None, alias="MILES_STORAGE_URL")
+    """A bucket for the pictures instead of a folder in MILES_HOME: s3://bucket/prefix?endpoint_url=https://…&region=…"""
+    storage_cache_mb: int = Field(500, alias="MILES_STORAGE_CACHE_MB", ge=1)
+    """How many MB of the bucket's pictures are kept at hand in MILES_HOME/cache."""
+    detail_days: int = Field(90, alias="MILES_DETAIL_DAYS", ge=0)
+    """Days for which all snapshots are kept; of older days one for each video and chart, and what its numbers rest
+    on. 0 keeps all."""
     openai_api_key: SecretStr | None = Field(None, alias="OPENAI_API_KEY")
     openai_base_url: str | None = Field(None, alias="OPENAI_BASE_URL")
     openai_model: str = Field("gpt-4o-mini", alias="OPENAI_MODEL")
@@ -145,6 +188,25 @@ class Settings(BaseSettings):
                 raise ValueError(f"{part!r} is not an age; write hours or days, like 6h or 3d")
             ages.append(timedelta(**{"hours" if part[-1] == "h" else "days": int(part[:-1])}))
         return tuple(sorted(set(ages)))
+
+    @field_validator("storage_url")
+    @classmethod
+    def _a_bucket(cls, url: str | None) -> str | None:
+        if url is not None:
+            _bucket(url)
+        return url
+
+    @property
+    def bucket(self) -> BucketAddress | None:
+        """The bucket for pictures; None: they lie in a folder."""
+        return None if self.storage_url is None else _bucket(self.storage_url)
+
+    @field_validator("detail_days")
+    @classmethod
+    def _long_enough(cls, days: int) -> int:
+        if 0 < days < LEAST_DETAIL_DAYS:
+            raise ValueError(f"forecasts wait that long for their outcome: at least {LEAST_DETAIL_DAYS}, or 0 for all")
+        return days
 
     @field_validator("home", "model_folder")
     @classmethod

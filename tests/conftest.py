@@ -28,7 +28,7 @@ hypothesis.settings.load_profile("miles")
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No test sees the developer's own Miles: a home of its own, none of the variables that Miles reads."""
     for name in list(os.environ):
-        if name.startswith(("MILES_", "OPENAI_")) or name in {"DATABASE_URL", "SSL_CERT_FILE"}:
+        if name.startswith(("MILES_", "OPENAI_", "AWS_")) or name in {"DATABASE_URL", "SSL_CERT_FILE"}:
             monkeypatch.delenv(name)
     monkeypatch.setenv("MILES_HOME", str(tmp_path / "miles"))
     monkeypatch.setenv("MILES_START_WORKER", "0")

@@ -1,10 +1,12 @@
 import hashlib
+import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from miles import settings, storage
+from miles.errors import StorageUnavailable
 
 
 @pytest.fixture
@@ -57,9 +59,46 @@ def test_a_write_that_fails_leaves_no_file(folder: storage.Folder, monkeypatch: 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(storage.os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(StorageUnavailable, match=r"No space left.*Is the disk full"):
         folder.put(b"a picture")
+    with pytest.raises(StorageUnavailable, match="No space left"):
+        folder.put_stream(io.BytesIO(b"a clip"))
     assert [path for path in folder.root.rglob("*") if path.is_file()] == []
+
+
+def test_a_damaged_file_counts_as_missing_and_is_mended_by_keeping_it_again(folder: storage.Folder) -> None:
+    key = folder.put(b"a picture")
+    (folder.root / key[:2] / key).write_bytes(b"a pict")
+    assert folder.get(key) is None
+    folder.put(b"a picture")
+    assert folder.get(key) == b"a picture"
+
+
+def test_a_stream_is_kept_by_its_hash_and_opened_to_seek_in(folder: storage.Folder) -> None:
+    data = bytes(range(256)) * 10_000
+    key = folder.put_stream(io.BytesIO(data))
+    assert key == hashlib.sha256(data).hexdigest()
+    stored = folder.open(key)
+    assert stored is not None
+    with stored:
+        stored.seek(1000)
+        assert stored.read(5) == data[1000:1005]
+    assert folder.open(hashlib.sha256(b"never").hexdigest()) is None
+
+
+def test_the_listing_names_each_object_once_and_no_half_written_file(folder: storage.Folder) -> None:
+    kept = {folder.put(bytes([number]) * number) for number in range(1, 30)}
+    (folder.root / ".tmp123").write_bytes(b"half")
+    assert {one.key for one in folder.listed()} == kept
+    assert sum(one.bytes for one in folder.listed()) == sum(range(1, 30))
+    folder.check()
+    assert {one.key for one in folder.listed()} == kept
+
+
+def test_a_folder_that_can_not_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageUnavailable, match="can't be read or written"):
+        storage.Folder(tmp_path / "file" / "folder").check()
 
 
 def test_thumbnails_lie_where_the_settings_say() -> None:
