@@ -79,6 +79,13 @@ def shrunk(data: bytes, size: tuple[int, int]) -> bytes:
     return out.getvalue()
 
 
+def scaled_down(data: bytes, side: int) -> bytes:
+    """The whole picture as a JPEG that is at most `side` pixels wide and high. Raises ImageRefused."""
+    out = io.BytesIO()
+    _decoded(data, lambda picture: _scaled_down(picture, side)).save(out, "JPEG", quality=90)
+    return out.getvalue()
+
+
 def _decoded(data: bytes, work: Callable[[Image.Image], T]) -> T:
     """`work` on a picture of which only the header is read, and found harmless. Any failure is a refusal."""
     if len(data) > MAX_BYTES:
@@ -122,6 +129,17 @@ def _read(picture: Image.Image) -> tuple[str, int, int]:
 
 
 def _middle(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return ImageOps.fit(_upright(picture, size), size, Image.Resampling.BILINEAR)
+
+
+def _scaled_down(picture: Image.Image, side: int) -> Image.Image:
+    shown = _upright(picture, (side // 2, side // 2))
+    shown.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return shown
+
+
+def _upright(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The picture in RGB as it is meant to be seen, not much larger than twice a size where it was."""
     picture.draft("RGB", (2 * size[0], 2 * size[1]))
     picture.load()
     turn = _TURNS.get(_orientation(picture))
@@ -131,7 +149,7 @@ def _middle(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
         shown = shown.reduce(max(factor, 1))
     if turn is not None:
         shown = shown.transpose(turn)
-    return ImageOps.fit(_on_white(shown), size, Image.Resampling.BILINEAR)
+    return _on_white(shown)
 
 
 def _is_plain(data: bytes) -> bool:

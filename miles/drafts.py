@@ -38,6 +38,7 @@ class Upload:
     sha256: str  # its key in the storage
     content_type: str
     size: int  # bytes
+    pin: int | None = None  # by which `thumbnails.keep` holds it there until the draft is saved
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,8 @@ def save_draft(
                 "size": upload.size,
             },
         )
+        if upload.pin is not None:
+            connection.execute(text("SELECT unpin_objects(:pins)"), {"pins": [upload.pin]})
     return draft_id
 
 

@@ -11,7 +11,6 @@ import logging
 import math
 import random
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -20,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from sqlalchemy import Connection
 
-from miles import db, patterns, rollups, storage
+from miles import db, patterns, rollups, thumbnails
 from miles.candidates import Candidate, Channel, MediaType, Observation, Snapshot
 from miles.store import copy, observe, run
 
@@ -139,8 +138,7 @@ def remove() -> int:
         run(connection, "SELECT FROM candidates WHERE sample ORDER BY candidate_id FOR UPDATE")
         pictures = run(
             connection,
-            "SELECT DISTINCT sha256 FROM thumbnails JOIN candidates USING (candidate_id) WHERE sample AND sha256 IS NOT NULL"
-            " EXCEPT SELECT sha256 FROM thumbnails JOIN candidates USING (candidate_id) WHERE NOT sample",
+            "SELECT DISTINCT sha256 FROM thumbnails JOIN candidates USING (candidate_id) WHERE sample AND sha256 IS NOT NULL",
         ).fetchall()
         # snapshots, scores and thumbnails go with their candidate
         removed = run(connection, "DELETE FROM candidates WHERE sample").rowcount
@@ -152,8 +150,7 @@ def remove() -> int:
         if removed or channels:
             rollups.refresh(connection, everything=True)
     # only once the rows are gone for good: a picture without a row is litter, a row without its picture a defect
-    for (key,) in pictures:
-        storage.thumbnails().delete(key)
+    thumbnails.let_go(key for (key,) in pictures)
     return removed
 
 
@@ -258,21 +255,21 @@ def _write_thumbnails(
     connection: Connection, videos: list[Invented], seed: int, now: datetime, tell: Callable[[int, int], object]
 ) -> None:
     columns = ("candidate_id", "sha256", "content_type", "width", "height", "bytes", "state", "fetched_at")
-    with (
-        ThreadPoolExecutor(8) as disk,  # the storage waits for the disk after each file
-        copy(db.psycopg_connection(connection).cursor(), "thumbnails", columns) as rows,
-    ):
+    pins: list[int] = []
+    with copy(db.psycopg_connection(connection).cursor(), "thumbnails", columns) as rows:
         for start in range(0, len(videos), PICTURES_AT_ONCE):
             some = videos[start : start + PICTURES_AT_ONCE]
             pictures = [draw(video, seed) for video in some]
-            keys = disk.map(storage.thumbnails().put, pictures)
-            for video, picture, key in zip(some, pictures, keys, strict=True):
+            kept = thumbnails.keep_all(pictures)
+            pins += [one.pin for one in kept]
+            for video, picture, one in zip(some, pictures, kept, strict=True):
                 width, height = _size(video.media_type)
                 rows.write_row((
-                    f"{PLATFORM}:{video.video_id}", key, f"image/{_format(video.media_type)}",
+                    f"{PLATFORM}:{video.video_id}", one.sha256, f"image/{_format(video.media_type)}",
                     width, height, len(picture), "stored", now,
                 ))  # fmt: skip
             tell(start + len(some), len(videos))
+    thumbnails.release(connection, pins)
 
 
 def draw(video: Invented, seed: int) -> bytes:

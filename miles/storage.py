@@ -73,6 +73,9 @@ class Storage(Protocol):
     def open(self, key: str) -> BinaryIO | None:
         """The same for what is too large for the memory: a file to read and to seek in, which the caller closes."""
 
+    def whole(self, key: str) -> bool:
+        """Whether the object itself, copies aside, is there and undamaged; reads all of it."""
+
     def delete(self, key: str) -> None:
         """Forget the bytes of a key; one that is missing is fine."""
 
@@ -130,6 +133,9 @@ class Folder:
             return None
         except OSError as error:
             raise self._unavailable(error) from error
+
+    def whole(self, key: str) -> bool:
+        return self.get(key) is not None
 
     def delete(self, key: str) -> None:
         path = self._path(key)
@@ -277,6 +283,9 @@ class Bucket:
             return None
         file.seek(0)
         return file
+
+    def whole(self, key: str) -> bool:
+        return self.get(key) is not None
 
     def delete(self, key: str) -> None:
         with self._asking():
@@ -464,6 +473,9 @@ class Nearby:
 
     def open(self, key: str) -> BinaryIO | None:
         return self.bucket.open(key)
+
+    def whole(self, key: str) -> bool:
+        return self.bucket.whole(key)
 
     def delete(self, key: str) -> None:
         self.copies.delete(key)

@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from miles import candidates, db, drafts, images, lab, settings, storage
-from miles.errors import MilesError
+from miles import candidates, db, drafts, images, lab, settings, thumbnails
+from miles.errors import MilesError, StorageUnavailable
 from ui import cards, create, data, page, words
 
 user = settings.load().user
@@ -149,10 +149,13 @@ if verdicts:
             icon=":material/bookmark_add:",
             key="save",
         ):
-            kept = None
-            if picture:
-                sha256 = storage.thumbnails().put(picture.data)
-                kept = drafts.Upload(sha256, picture.content_type, len(picture.data))
+            kept, done = None, "Draft saved"
+            try:
+                if picture:
+                    stored = thumbnails.keep(picture.data, "viewer")
+                    kept = drafts.Upload(stored.sha256, picture.content_type, len(picture.data), stored.pin)
+            except StorageUnavailable as error:  # the words and the score are what a draft is about
+                done = words.plain(f"Draft saved without its picture. {error}")
             with db.transaction("viewer", user) as connection:
                 drafts.save_draft(
                     connection,
@@ -163,7 +166,7 @@ if verdicts:
                     model_version=best.model_version,
                     upload=kept,
                 )
-            st.toast("Draft saved", icon=":material/bookmark_added:")
+            st.toast(done, icon=":material/bookmark_added:")
     if len(verdicts) > 1:
         create.compared(verdicts)
     create.why_so(judged, best.title)
