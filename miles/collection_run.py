@@ -270,7 +270,7 @@ class Run:
                 self._keep_listing(one, f"{LISTED_ONLY} It is {why}.")
             else:  # a link and nothing else: no fault of anybody's
                 self.settled.append(Settled(one.candidate_id, "skipped", why, attempted=False))
-            if len(self.settled) >= BATCH:
+            if len(self.settled) >= PAGE:
                 self._store()
         self._store()
         done += len(beyond)

@@ -51,6 +51,7 @@ LONGEST_RETRY_WAIT = 10.0  # seconds
 REDIRECTIONS = 5  # a result may point to another result; nobody needs a longer chain
 NESTING = 2  # a list of lists of videos
 LARGEST_THUMBNAIL = 1280  # pixels wide; larger ones only cost time: the model looks at 224
+SURE_THUMBNAIL = "/hqdefault.jpg"  # the largest of YouTube's that every video has, listed or not
 
 SHORTS_OF_A_TOPIC = 2  # of three results of a topic, where both searches have enough; see `Source.discover`
 
@@ -234,6 +235,7 @@ class Source:
         entries = iter(info.get("entries") or ())
         tab = self._tab = _Tab.of(info, entries) if nesting == 0 else None
         count = 0
+        failure: SourceError | None = None
         for position in itertools.count(1):
             entry = self._call(lambda: next(entries, None))
             if entry is None:
@@ -250,7 +252,13 @@ class Source:
                     yield Found(url, full.candidate.key, None, full=full)
             elif entry.get("ie_key") == "YoutubeTab":
                 if nesting < NESTING:
-                    yield from self._listing(str(entry["url"]), nesting + 1)
+                    try:
+                        yield from self._listing(str(entry["url"]), nesting + 1)
+                    except SourceError as error:  # of a list of lists one may be gone, or broken: the others are not
+                        logger.info("A list within a list could not be read: %s", error, extra={"url": entry["url"]})
+                        if error.kind == "rate_limited":
+                            raise
+                        failure = failure or (error if error.kind not in ("gone", "invalid") else None)
             else:
                 if tab:
                     tab.note(entry)
@@ -261,6 +269,8 @@ class Source:
                 f"The source gave an empty answer instead of a list ({self._downloader.warnings[-1]}). Try again later.",
                 "transient",
             )
+        if failure:
+            raise failure
 
     def _resolve(self, url: str, extractor: str | None = None) -> dict[str, Any]:
         """Follow a result that points to another one."""
@@ -665,7 +675,8 @@ def _flat(entry: dict[str, Any], source: str) -> Found:
 
 def _observation(info: Mapping[str, Any], tier: Literal["flat", "full"], source: str) -> Observation:
     try:
-        observation = from_info({**info, "thumbnail": _thumbnail(info)}, datetime.now(UTC), tier, source)
+        chosen = {"thumbnail": _thumbnail(info), "language": info.get("language") or _spoken(info)}
+        observation = from_info({**info, **chosen}, datetime.now(UTC), tier, source)
     except RejectedRow as error:
         raise SourceError(f"The answer can't be used: {error}.", "extractor") from error
     if (info.get("extractor_key") or info.get("ie_key")) != "Generic":
@@ -683,6 +694,16 @@ def _observation(info: Mapping[str, Any], tier: Literal["flat", "full"], source:
     return replace(observation, candidate=candidate)
 
 
+def _spoken(info: Mapping[str, Any]) -> str | None:
+    """The language of a video's sound, which sites say of its formats; of a dubbed one the original's."""
+    languages: dict[int, set[str | None]] = {}
+    for one in info.get("formats") or ():
+        if one.get("acodec") != "none":
+            languages.setdefault(_preference(one, "language_preference", -1), set()).add(one.get("language"))
+    best = languages[max(languages)] if languages else set()
+    return best.pop() if len(best) == 1 else None  # of several alike nobody knows which was spoken
+
+
 def _thumbnail(info: Mapping[str, Any]) -> str | None:
     """The widest picture that the source itself lists with its size.
 
@@ -692,4 +713,13 @@ def _thumbnail(info: Mapping[str, Any]) -> str | None:
     sized = [one for one in listed if 0 < (one.get("width") or 0) <= LARGEST_THUMBNAIL]
     if sized:
         return str(max(sized, key=lambda one: one["width"])["url"])
-    return str(info["thumbnail"]) if info.get("thumbnail") else (str(listed[-1]["url"]) if listed else None)
+    if info.get("thumbnail"):
+        return str(info["thumbnail"])
+    sure = [one for one in listed if urlsplit(str(one["url"])).path.endswith(SURE_THUMBNAIL)]
+    # the last of the preferred ones: sites list the worst first
+    best = max(sure or listed[::-1], key=lambda one: _preference(one, "preference", -1000), default=None)
+    return str(best["url"]) if best else None
+
+
+def _preference(one: Mapping[str, Any], name: str, usual: int) -> int:
+    return int(one[name]) if one.get(name) is not None else usual
