@@ -12,7 +12,7 @@ from typing import Literal
 
 from sqlalchemy import Connection, text
 
-from miles import db, items, pacing
+from miles import db, items, match_filter, pacing, scrape
 from miles.collection_run import ABANDONED, INTERRUPTED, CollectionReport, Progress, Run, give_up, wait
 from miles.errors import MilesError, SourceError
 from miles.items import LISTED_ONLY, Item
@@ -66,10 +66,15 @@ def ask(
     *,
     read_limit: int | None = None,
     parent_id: int | None = None,
+    watch_id: int | None = None,
+    keep: str | None = None,
+    language: str | None = None,
+    region: str | None = None,
 ) -> int:
     """Write down that something is to be collected; returns the collection's id. Raises SourceError("invalid").
 
-    `read_limit` is how many videos are read in full; the others are known from the listing.
+    `read_limit` is how many videos are read in full; the others are known from the listing. `keep` is a filter in
+    yt-dlp's own syntax, `language` and `region` those of the audience that the listing is asked for as.
     """
     target = " ".join(target.split())
     if not target or len(target) > LONGEST_TARGET:
@@ -83,10 +88,12 @@ def ask(
         )
     if not 1 <= item_limit <= LARGEST_LIMIT:
         raise SourceError(f"The limit has to lie between 1 and {LARGEST_LIMIT}.", "invalid")
+    audience = scrape.audience(language, region, kind)
     return connection.execute(
         text(
-            "INSERT INTO collections (target, kind, item_limit, asked_by, read_limit, parent_id)"
-            " VALUES (:target, :kind, :item_limit, :asked_by, :read_limit, :parent_id) RETURNING collection_id"
+            "INSERT INTO collections (target, kind, item_limit, asked_by, read_limit, parent_id, watch_id,"
+            " match_filter, language, region) VALUES (:target, :kind, :item_limit, :asked_by, :read_limit, :parent_id,"
+            " :watch_id, :match_filter, :language, :region) RETURNING collection_id"
         ),
         {
             "target": target,
@@ -95,6 +102,10 @@ def ask(
             "asked_by": asked_by,
             "read_limit": read_limit,
             "parent_id": parent_id,
+            "watch_id": watch_id,
+            "match_filter": match_filter.check(keep),
+            "language": audience.language,
+            "region": audience.region,
         },
     ).scalar_one()
 
@@ -106,13 +117,17 @@ def collect(
     item_limit: int = 20,
     asked_by: str = "local",
     on_progress: Callable[[Progress], object] | None = None,
+    keep: str | None = None,
+    language: str | None = None,
+    region: str | None = None,
 ) -> CollectionReport:
     """Collect now, in this process. Goes on with the same collection where one waits, or was killed, that no job
     will take up."""
     with db.transaction("worker") as connection:
-        collection_id = _waiting(connection, target, kind, item_limit)
-        if collection_id is None:
-            collection_id = ask(connection, target, kind, item_limit, asked_by)
+        collection_id = ask(connection, target, kind, item_limit, asked_by, keep=keep, language=language, region=region)
+        if (before := _waiting(connection, collection_id)) is not None:
+            connection.execute(text("DELETE FROM collections WHERE collection_id = :id"), {"id": collection_id})
+            collection_id = before
     return carry_out(collection_id, on_progress=on_progress, again=False)
 
 
@@ -288,21 +303,23 @@ def new_channels(connection: Connection, collection_id: int, number: int) -> lis
     )
 
 
-def _waiting(connection: Connection, target: str, kind: str, item_limit: int) -> int | None:
-    """The same collection where it waits or was killed, and no job will take it up; it runs from now on."""
+def _waiting(connection: Connection, collection_id: int) -> int | None:
+    """An earlier one like this collection that waits or was killed, and no job will take up; it runs from now on."""
     return connection.execute(
         text(
             f"""
             UPDATE collections SET state = 'running', alive_at = now() WHERE collection_id = (
-                SELECT collection_id FROM collections
-                WHERE (state = 'waiting' OR (state = 'running' AND alive_at < now() - CAST(:age AS interval)))
-                    AND target = :target AND kind = :kind AND item_limit = :item_limit
+                SELECT collections.collection_id FROM collections
+                JOIN collections AS asked ON asked.collection_id = :id AND collections.collection_id < :id
+                    AND ROW ({_SAME.format("collections")}) IS NOT DISTINCT FROM ROW ({_SAME.format("asked")})
+                WHERE (collections.state = 'waiting'
+                    OR (collections.state = 'running' AND collections.alive_at < now() - CAST(:age AS interval)))
                     AND NOT {_HAS_JOB}
-                ORDER BY collection_id DESC LIMIT 1 FOR UPDATE SKIP LOCKED
+                ORDER BY collections.collection_id DESC LIMIT 1 FOR UPDATE OF collections SKIP LOCKED
             ) RETURNING collection_id
             """
         ),
-        {"target": " ".join(target.split()), "kind": kind, "item_limit": item_limit, "age": ABANDONED},
+        {"id": collection_id, "age": ABANDONED},
     ).scalar_one_or_none()
 
 
@@ -320,6 +337,10 @@ def _finish_at(connection: Connection, collection_id: int, resume_at: datetime |
     return max(ends, default=None)
 
 
+_SAME = ", ".join(
+    f"{{0}}.{column}"
+    for column in ("target", "kind", "item_limit", "read_limit", "match_filter", "language", "region", "watch_id")
+)
 _HAS_JOB = """EXISTS (
     SELECT FROM procrastinate_jobs WHERE status IN ('todo', 'doing')
         AND (args->>'collection_id')::bigint = collections.collection_id

@@ -22,8 +22,8 @@ from miles import db, items, pacing, revisits, store, thumbnails
 from miles.candidates import Observation
 from miles.errors import MilesError, SourceError, SourcePaused
 from miles.items import LISTED_ONLY, Item, Pending, Settled
-from miles.scrape import ChannelListing, Found, IncompleteAnswer, Source
-from miles.targets import Kind
+from miles.scrape import ChannelListing, Found, IncompleteAnswer, LeftOut, Source
+from miles.targets import Audience, Kind
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +143,11 @@ class Run:
             if row.tries:  # what errors of the last run have left
                 items.reopen(connection, self.collection_id, ("transient",))
         source = self.given_source or Source(
-            pacing.Pacer(), deadline=SETUP_TIME + TIME_EACH * self.limit, stop=self._ends
+            pacing.Pacer(),
+            deadline=SETUP_TIME + TIME_EACH * self.limit,
+            stop=self._ends,
+            keep=row.match_filter,
+            audience=Audience(row.language, row.region),
         )
         try:
             if not self.listed:
@@ -316,6 +320,11 @@ class Run:
             observation = source.extract(one.found)
         except SourcePaused as paused:
             self.held[paused.source] = self.held[pacing.source_of(one.found.url)] = paused
+            return False
+        except LeftOut as left_out:
+            self.streak = 0
+            self.read += 1
+            self.settled.append(Settled(one.candidate_id, "skipped", str(left_out)))
             return False
         except SourceError as error:
             logger.info("A video could not be read: %s", error, extra={"url": one.found.url, "kind": error.kind})
@@ -507,5 +516,5 @@ def _set_baseline(connection: Connection, listing: ChannelListing) -> None:
 _START = text(
     "UPDATE collections SET state = 'running', started_at = now(), alive_at = now(), finished_at = NULL, reason = NULL, resume_at = NULL"
     " WHERE collection_id = :id AND state IN ('waiting', 'running', 'failed')"
-    " RETURNING target, kind, item_limit, read_limit, listed_at, tries"
+    " RETURNING target, kind, item_limit, read_limit, listed_at, tries, match_filter, language, region"
 )

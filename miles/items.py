@@ -20,6 +20,7 @@ from miles.scrape import Found
 Outcome = Literal["pending", "new", "updated", "skipped", "failed"]
 
 FRESH_HOURS = 6  # a full look younger than this is not worth another request
+LEFT_OUT_HOURS = 24  # a video that a filter left out after a full look is not looked at for it again before
 UNKNOWN_AGE = 30.0  # days; of a listed video without a date
 LISTED_ONLY = "Known only from the listing."
 NEW, DUE, OTHER = 0, 1, 2  # whose turn it is: what we have never read, what is to be measured again, the rest
@@ -88,8 +89,9 @@ def add(
 ) -> set[str]:
     """Write down what a listing gave, from a position of it on, at most `room` items; returns those that are pending.
 
-    What was read lately, is gone for good, or is refused (with a reason) is skipped; of the rest what the listing
-    says is stored (not where it is the whole video: that is for `settle`). An item that is there already stays.
+    What was read lately, is gone for good, is left out by the collection's filter, or is refused (with a reason) is
+    skipped; of the rest what the listing says is stored, where the filter keeps it by that alone (not where it is
+    the whole video: that is for `settle`). An item that is there already stays.
     """
     found = _named(connection, found)
     present = set(connection.scalars(_PRESENT, {"id": collection_id, "keys": [key_of(one) for one in found]}))
@@ -100,6 +102,12 @@ def add(
     read = set(connection.scalars(_READ, {"keys": keys}))
     fresh = set(connection.scalars(_FRESH, {"keys": keys, "fresh": timedelta(hours=FRESH_HOURS)}))
     gone = {row.candidate_id: row.reason for row in connection.execute(_GONE, {"keys": keys})}
+    left_out = {
+        row.candidate_id: row.reason
+        for row in connection.execute(
+            _LEFT_OUT, {"id": collection_id, "keys": keys, "since": timedelta(hours=LEFT_OUT_HOURS)}
+        )
+    }
     wanting = {one.key for one in revisits.due(connection, len(keys), among=keys)} if read else set()
     now = datetime.now(UTC)
     rows: list[dict[str, object]] = []
@@ -111,9 +119,10 @@ def add(
             reason = f"it is gone ({gone[key]})"
         elif key in fresh:
             reason = f"collected less than {FRESH_HOURS} h ago"
-        elif given:
-            reason = refuse(given)
-        if reason is None and one.flat and says_something(one.flat):
+        else:
+            reason = one.left_out or left_out.get(key) or (refuse(given) if given else None)
+        stored = reason is None and one.flat is not None and one.decided and says_something(one.flat)
+        if stored and one.flat:
             listed.append(one.flat)
         rows.append(
             {
@@ -124,7 +133,7 @@ def add(
                 "url": one.url,
                 "extractor": one.extractor,
                 "short": one.short,
-                "listed": reason is None and one.flat is not None and says_something(one.flat),
+                "listed": stored,
                 "turn": NEW if key not in read else DUE if key in wanting else OTHER,
                 "promise": promise(given, now),
                 "position": place,
@@ -269,6 +278,17 @@ _FRESH = text(
     " AND tier = 'full' AND observed_at > now() - CAST(:fresh AS interval)"
 )
 _GONE = text("SELECT candidate_id, reason FROM gone_videos WHERE candidate_id = ANY(:keys)")
+_LEFT_OUT = text(
+    """
+    SELECT DISTINCT ON (candidate_id) candidate_id, collection_items.reason
+    FROM collections AS this
+    JOIN collections AS earlier ON earlier.match_filter = this.match_filter
+        AND earlier.asked_at > now() - CAST(:since AS interval) AND earlier.collection_id <> this.collection_id
+    JOIN collection_items ON collection_items.collection_id = earlier.collection_id
+    WHERE this.collection_id = :id AND candidate_id = ANY(:keys) AND outcome = 'skipped' AND attempts > 0
+    ORDER BY candidate_id, earlier.collection_id DESC
+    """
+)
 _ADD = text(
     """
     INSERT INTO collection_items

@@ -31,13 +31,20 @@ from yt_dlp.networking.exceptions import (
     TransportError,
     UnsupportedRequest,
 )
-from yt_dlp.utils import DownloadCancelled, GeoRestrictedError, UnsupportedError, UserNotLive, YoutubeDLError
+from yt_dlp.utils import (
+    DownloadCancelled,
+    GeoRestrictedError,
+    ISO3166Utils,
+    UnsupportedError,
+    UserNotLive,
+    YoutubeDLError,
+)
 
-from miles import settings
+from miles import match_filter, settings
 from miles.candidates import Channel, MediaType, Observation, RejectedRow, from_info, platform
 from miles.deadline import within
 from miles.errors import MilesError, SourceError, SourcePaused
-from miles.targets import Kind, addresses
+from miles.targets import AUDIENCE_KINDS, Audience, Kind, addresses
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +66,10 @@ SHORTS_OF_A_TOPIC = 2  # of three results of a topic, where both searches have e
 BLOCKED = re.compile(r"not a bot|rate-limited by YouTube|IP is likely being blocked|captcha challenge", re.IGNORECASE)
 # Likewise: a part of a page could not be read, though the rest makes a video. (A retry that helped says other words.)
 BROKEN = re.compile(r"Failed to parse JSON|initial player response|Giving up after|Error reading response")
+TRANSLATING = re.compile(r'Preferring "[\w-]+" translated fields')
 LISTS = {"playlist", "multi_video", "compat_list"}
+YOUTUBE = {"Youtube", "YoutubeTab"}
+UNSPOKEN = ("id", "url", "channel_id", "channel_url")  # what a listing says in no language
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +82,8 @@ class Found:
     extractor: str | None = None  # yt-dlp's key of the extractor that reads the url
     full: Observation | None = None  # where the listing was the video itself
     short: bool = False  # the listing gave its /shorts/ address
+    left_out: str | None = None  # why the filter leaves it out
+    decided: bool = True  # False: only its own page tells whether the filter keeps it
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +103,10 @@ class IncompleteAnswer(SourceError):
         self.observation = observation
 
 
+class LeftOut(MilesError):
+    """The filter leaves a video out whose own page was read."""
+
+
 class Pace(Protocol):
     """Who says when a request may be sent (`pacing.Pacer`); a permit is its own affair."""
 
@@ -108,12 +124,24 @@ class Source:
     """One yt-dlp with its limits; for one collection, in one thread.
 
     `deadline` is how many seconds all of it may take, not counting those spent waiting for permits. With
-    `stop()` true a wait ends in InterruptedError.
+    `stop()` true a wait ends in InterruptedError. What the `keep` filter leaves out is said of each entry, and by
+    `extract` as LeftOut. Listings are asked for as by somebody of the `audience`; videos never are, so that what is
+    known of a video does not depend on who found it.
     """
 
-    def __init__(self, pace: Pace, *, deadline: float = 600.0, stop: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        pace: Pace,
+        *,
+        deadline: float = 600.0,
+        stop: Callable[[], bool] = lambda: False,
+        keep: str | None = None,
+        audience: Audience = Audience(),  # noqa: B008  # frozen
+    ) -> None:
         self._pace = pace
         self._stop = stop
+        self._keep = keep
+        self._audience = audience
         self._ends = time.monotonic() + deadline
         self._downloader = _Downloader(pace, stop)
         self._requests_before = 0
@@ -143,6 +171,7 @@ class Source:
         order of each, and what one lacks the other fills. Raises SourceError or SourcePaused, also after
         entries: those stay good.
         """
+        self._speak_as(self._audience if kind in AUDIENCE_KINDS else Audience())
         self._downloader.prepare(kind)
         self._tab = None
         places = addresses(target, kind, limit)
@@ -184,9 +213,10 @@ class Source:
         return tab.listing()
 
     def extract(self, found: Found) -> Observation:
-        """All that a video's own page says. Raises SourceError or SourcePaused."""
+        """All that a video's own page says. Raises LeftOut, SourceError or SourcePaused."""
         if found.full:
             return found.full
+        self._speak_as(Audience())
         info = self._call(lambda: self._resolve(found.url, found.extractor))
         if info.get("_type") in LISTS:
             raise SourceError("This is a list, not a video. Collect its address instead.", "invalid")
@@ -194,9 +224,17 @@ class Source:
         if found.short:
             # the listing gave its /shorts/ address; a watch page does not always say so
             full = replace(full, candidate=replace(full.candidate, media_type="short"))
-        if lack := self._downloader.lack():
+        lack = self._downloader.lack()
+        if self._keep and (why := match_filter.of_page(self._keep, self._filled(info), whole=lack is None)):
+            raise LeftOut(why)
+        if lack:
             raise IncompleteAnswer(f"A part of the answer is missing ({lack.reason}).", lack.kind, full)
         return full
+
+    def first(self, address: str) -> Found | None:
+        """The first entry of a listing, with the least of requests; None where it is empty."""
+        self._downloader.prepare("topic")
+        return next(self._listing(address), None)
 
     def _merged(self, places: list[str]) -> Iterator[Found]:
         """The results of both searches of a topic. One that fails is raised at the end, when the other has given
@@ -228,12 +266,11 @@ class Source:
     def _listing(self, address: str, nesting: int = 0) -> Iterator[Found]:
         info = self._call(lambda: self._resolve(address))
         if info.get("_type") not in LISTS:
-            full = self._full(info)
-            yield Found(str(info.get("webpage_url") or address), full.candidate.key, None, full=full)
+            yield self._alone(info, address)
             return
         source = _source(info)
         entries = iter(info.get("entries") or ())
-        tab = self._tab = _Tab.of(info, entries) if nesting == 0 else None
+        tab = self._tab = _Tab.of(info, entries) if nesting == 0 and self._downloader.plain else None
         count = 0
         failure: SourceError | None = None
         for position in itertools.count(1):
@@ -242,14 +279,7 @@ class Source:
                 break
             count += 1
             if entry.get("_type", "video") == "video":  # some sites list whole videos
-                extra = {key: info.get(key) for key in ("extractor", "extractor_key", "webpage_url", "original_url")}
-                url = str(entry.get("webpage_url") or address)
-                try:
-                    full = self._full({**extra, "playlist_index": position, **entry})
-                except SourceError:
-                    yield Found(f"{url}#{position}", None, None)  # one bad entry is not the end of the list
-                else:
-                    yield Found(url, full.candidate.key, None, full=full)
+                yield self._whole(entry, info, address, position)
             elif entry.get("ie_key") == "YoutubeTab":
                 if nesting < NESTING:
                     try:
@@ -262,7 +292,7 @@ class Source:
             else:
                 if tab:
                     tab.note(entry)
-                yield _flat(_with_channel(entry, info), source)
+                yield self._judged(self._understood(_flat(_with_channel(entry, info), source)), entry)
         if count == 0 and self._downloader.warnings:
             # a failed answer ("200 {}") ends in an empty list and warnings, just like "no results" without them
             raise SourceError(
@@ -271,6 +301,55 @@ class Source:
             )
         if failure:
             raise failure
+
+    def _alone(self, info: dict[str, Any], address: str) -> Found:
+        """The one entry of an address that is a video itself."""
+        full = self._full(info)
+        url = str(info.get("webpage_url") or address)
+        if self._downloader.plain:
+            return self._judged(Found(url, full.candidate.key, None, full=full), info)
+        return Found(url, full.candidate.key, None, info.get("extractor_key"))  # to be read as every video is
+
+    def _whole(self, entry: dict[str, Any], info: dict[str, Any], address: str, position: int) -> Found:
+        """An entry that is the whole video."""
+        extra = {key: info.get(key) for key in ("extractor", "extractor_key", "webpage_url", "original_url")}
+        url = str(entry.get("webpage_url") or address)
+        try:
+            full = self._full({**extra, "playlist_index": position, **entry})
+        except SourceError:
+            return Found(f"{url}#{position}", None, None)  # one bad entry is not the end of the list
+        return self._judged(Found(url, full.candidate.key, None, full=full), entry)
+
+    def _understood(self, found: Found) -> Found:
+        """An entry without what its listing says in words that yt-dlp does not read: it knows English counts and
+        dates alone, and titles come translated."""
+        return found if self._downloader.plain or found.extractor not in YOUTUBE else replace(found, flat=None)
+
+    def _judged(self, found: Found, entry: Mapping[str, Any]) -> Found:
+        """An entry with what the filter says of it."""
+        if self._keep is None:
+            return found
+        if found.full:
+            return replace(found, left_out=match_filter.of_page(self._keep, self._filled(entry)))
+        said = entry if found.flat else {name: entry.get(name) for name in UNSPOKEN}
+        exact = found.flat is None or found.flat.snapshot.exact
+        verdict = match_filter.of_listing(self._keep, self._filled(said), exact=exact)
+        return replace(found, left_out=verdict.refused, decided=verdict.decided)
+
+    def _filled(self, info: Mapping[str, Any]) -> dict[str, Any]:
+        """With what yt-dlp adds to an answer before it filters: dates of time stamps, durations in words."""
+        filled = dict(info)
+        self._downloader._fill_common_fields(filled, final=False)
+        return filled
+
+    def _speak_as(self, audience: Audience) -> None:
+        """Go on as somebody else, with the same limits."""
+        if self._downloader.audience == audience:
+            return
+        self._requests_before += self._downloader.request_count
+        self._waited_before += self._downloader.waited()
+        self._downloader.close()
+        self._downloader = _Downloader(self._pace, self._stop, audience)
 
     def _resolve(self, url: str, extractor: str | None = None) -> dict[str, Any]:
         """Follow a result that points to another one."""
@@ -310,7 +389,7 @@ class Source:
             self._requests_before += downloader.request_count
             self._waited_before += downloader.waited()
             downloader.cancelled = True
-            self._downloader = _Downloader(self._pace, self._stop)
+            self._downloader = _Downloader(self._pace, self._stop, downloader.audience)
             late = "The time for this collection is over" if self.out_of_time else "The source is too slow"
             raise SourceError(f"{late}; it can be collected again later.", "transient") from None
         except DownloadCancelled:
@@ -376,7 +455,8 @@ class _Lack:
 class _Downloader(yt_dlp.YoutubeDL):
     """yt-dlp with our options, which asks for a permit before each request and remembers what failed."""
 
-    def __init__(self, pace: Pace, stop: Callable[[], bool]) -> None:
+    def __init__(self, pace: Pace, stop: Callable[[], bool], audience: Audience = Audience()) -> None:  # noqa: B008
+        self.audience = audience
         self.request_count = 0
         self.permits: list[Any] = []  # of this step
         self.paused: SourcePaused | None = None  # in this step
@@ -396,8 +476,10 @@ class _Downloader(yt_dlp.YoutubeDL):
         if chosen.cookies and not chosen.cookies.is_file():
             raise MilesError(f"MILES_COOKIES names {chosen.cookies}, which is not a file. Correct or unset it.")
         delay = chosen.request_delay.usual
+        spoken = {"Accept-Language": _accept_language(audience)} if audience.language else {}
         super().__init__(
             {
+                "http_headers": spoken,
                 "logger": _Log(self.warnings),
                 "color": "never",
                 "quiet": True,
@@ -415,11 +497,20 @@ class _Downloader(yt_dlp.YoutubeDL):
                 "retry_sleep_functions": {"extractor": lambda n: min(LONGEST_RETRY_WAIT, delay * 2**n)},
                 "extractor_args": {
                     # the player's script and stream manifests are for those who download
-                    "youtube": {"player_skip": ["js"], "skip": ["hls", "dash", "translated_subs"]},
+                    "youtube": {
+                        "player_skip": ["js"],
+                        "skip": ["hls", "dash", "translated_subs"],
+                        **({"lang": [audience.language]} if audience.language else {}),
+                    },
                     "youtubetab": {"approximate_date": [""]},
                 },
             }
         )
+
+        # whether what a listing says is in words that yt-dlp reads, and a title the video's own
+        self.plain = audience.language in (None, "en")
+        if audience.region:  # YouTube's own cookie for it; yt-dlp keeps what it finds there
+            self.get_info_extractor("Youtube")._set_cookie(".youtube.com", "PREF", f"gl={audience.region}")
 
     def save_cookies(self) -> None:
         """The file of cookies is the operator's: it is read, never written."""
@@ -461,6 +552,8 @@ class _Downloader(yt_dlp.YoutubeDL):
         if self.offline:
             raise DownloadCancelled("nothing more is asked for")
         url = req if isinstance(req, str) else str(req.url)
+        if self.audience.region:
+            _set_region(req, self.audience.region)
         permit = self._permit(url)
         self.permits.append(permit)
         self.request_count += 1
@@ -542,7 +635,8 @@ class _Log:
         logger.debug(message)
 
     def warning(self, message: str) -> None:
-        self._warnings.append(message)
+        if not TRANSLATING.search(message):  # of what we asked for ourselves
+            self._warnings.append(message)
         logger.debug(message)
 
     def error(self, message: str) -> None:
@@ -580,6 +674,45 @@ def _source_error(error: Exception) -> SourceError:  # noqa: PLR0911  # one for 
             f"The answer can't be read ({reason}). yt-dlp {YT_DLP_VERSION} may be out of date: update it.", "extractor"
         )
     raise error
+
+
+def audience(language: str | None, region: str | None, kind: str) -> Audience:
+    """For whom to ask, as people write it. Raises SourceError("invalid") for what no source knows."""
+    from yt_dlp.extractor.youtube import YoutubeTabIE
+
+    language, region = (language or "").strip(), (region or "").strip().upper()
+    known = {code.lower(): code for code in YoutubeTabIE._SUPPORTED_LANG_CODES}
+    if language and language.lower().replace("_", "-") not in known:
+        raise SourceError(
+            f"{language!r} is no language that YouTube can be asked in. Its codes are {', '.join(sorted(known.values()))}.",
+            "invalid",
+        )
+    if region and region not in ISO3166Utils._country_map:
+        raise SourceError(f"{region!r} is no country. Write its two letters, like JP or BR.", "invalid")
+    if (language or region) and kind not in AUDIENCE_KINDS:
+        raise SourceError(
+            f"A {kind} lists the same videos for everybody, so language and region are for topics, hashtags and"
+            " addresses.",
+            "invalid",
+        )
+    return Audience(known.get(language.lower().replace("_", "-")), region or None)
+
+
+def _accept_language(audience: Audience) -> str:
+    """What a browser of that language says: "ja-JP,ja;q=0.9,en;q=0.8"."""
+    language = str(audience.language)
+    local = [f"{language}-{audience.region}"] if audience.region and "-" not in language else []
+    wanted = list(dict.fromkeys([*local, language, language.partition("-")[0], "en"]))
+    return ",".join([wanted[0], *(f"{one};q={0.9 - at / 10:.1f}" for at, one in enumerate(wanted[1:]))])
+
+
+def _set_region(request: Any, region: str) -> None:
+    """YouTube's API takes the country from the body of a request, and yt-dlp has no setting for it."""
+    if not isinstance(getattr(request, "data", None), bytes) or "/youtubei/" not in str(request.url):
+        return
+    body = json.loads(request.data)
+    body.setdefault("context", {}).setdefault("client", {})["gl"] = region
+    request.data = json.dumps(body).encode()
 
 
 def retry_after(value: str | None, now: datetime) -> timedelta | None:

@@ -4,6 +4,7 @@ Knows the addresses under which sites list such things; nothing is asked here.
 """
 
 import re
+from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote, urlencode
 
@@ -12,8 +13,20 @@ from miles.errors import SourceError
 Kind = Literal["topic", "channel", "hashtag", "playlist", "tiktok", "url"]
 
 SHORTS_FILTER = "EgIQCQ=="  # YouTube's own name for "Type: Shorts"
+AUDIENCE_KINDS = ("topic", "hashtag", "url")  # a channel or a playlist lists the same videos for everybody
 CHANNEL_ID = r"UC[\w-]{22}"
 PLAYLIST_ID = r"(?:PL|UU|FL|OLAK|RD)[\w-]{10,}"
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """For whom a listing is asked for; sites answer people of different places differently."""
+
+    language: str | None = None  # YouTube's code of it, like "ja" or "pt-PT"
+    region: str | None = None  # ISO 3166 code of the country, like "JP"
+
+    def __bool__(self) -> bool:
+        return self.language is not None or self.region is not None
 
 
 def kind_of(target: str) -> Kind:

@@ -13,7 +13,7 @@ from yt_dlp.networking.exceptions import CertificateVerifyError, HTTPError, Inco
 from yt_dlp.utils import DownloadError, ExtractorError, GeoRestrictedError, UnsupportedError, UserNotLive
 
 from miles import scrape, settings
-from miles.errors import MilesError
+from miles.errors import MilesError, SourceError
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
@@ -154,3 +154,46 @@ def test_settings_reach_yt_dlp(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     settings.load.cache_clear()
     with pytest.raises(MilesError, match="MILES_COOKIES names"):
         scrape._Downloader(FreePace(), bool)
+
+
+@pytest.mark.parametrize(
+    ("language", "region", "kind", "expected"),
+    [
+        (None, " ", "channel", (None, None)),
+        ("JA", "jp", "topic", ("ja", "JP")),
+        ("pt-pt", None, "hashtag", ("pt-PT", None)),
+        ("zh_tw", "TW", "url", ("zh-TW", "TW")),
+    ],
+)
+def test_an_audience_is_taken_as_people_write_it(
+    language: str | None, region: str | None, kind: str, expected: tuple[str | None, str | None]
+) -> None:
+    audience = scrape.audience(language, region, kind)
+    assert (audience.language, audience.region) == expected
+
+
+@pytest.mark.parametrize(
+    ("language", "region", "kind", "words"),
+    [
+        ("klingon", None, "topic", "no language that YouTube can be asked in"),
+        (None, "XX", "topic", "'XX' is no country"),
+        (None, "Japan", "topic", "two letters"),
+        ("ja", None, "channel", "the same videos for everybody"),
+        (None, "JP", "playlist", "the same videos for everybody"),
+        (None, "JP", "tiktok", "the same videos for everybody"),
+    ],
+)
+def test_an_audience_that_no_source_knows_is_refused(
+    language: str | None, region: str | None, kind: str, words: str
+) -> None:
+    with pytest.raises(SourceError, match=words):
+        scrape.audience(language, region, kind)
+
+
+def test_the_languages_of_a_browser_come_in_order() -> None:
+    def spoken(language: str, region: str | None) -> str:
+        return scrape._accept_language(scrape.Audience(language, region))
+
+    assert spoken("ja", "JP") == "ja-JP,ja;q=0.9,en;q=0.8"
+    assert spoken("pt-PT", "BR") == "pt-PT,pt;q=0.9,en;q=0.8"
+    assert spoken("en", None) == "en"
