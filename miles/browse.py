@@ -5,26 +5,32 @@ nothing here knows who shows the answer.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import Connection, text
 
-from miles import metrics
+from miles import metrics, searching
 from miles.rollups import AGE_BANDS, DURATION_BANDS, SCORE_BINS, VELOCITY_EDGES, overview
 
-Sort = Literal["score", "velocity", "outlier", "age", "views"]
+Sort = Literal["score", "velocity", "acceleration", "outlier", "engagement", "views", "age", "lifetime"]
 
-# Each order has an index of the same shape in the migrations, so a page is a short walk along it.
-SORTS: dict[Sort, str] = {
-    "score": "viral_score DESC NULLS LAST, candidate_id",
-    "velocity": "velocity DESC NULLS LAST, candidate_id",
-    "outlier": "outlier_multiple DESC NULLS LAST, candidate_id",
-    "age": "published_at DESC NULLS LAST, candidate_id",
-    "views": "views DESC NULLS LAST, candidate_id",
+# What each order goes by, the greatest first and the unknown last. Each has an index of the same shape in the
+# migrations, so a page is a short walk along it, wherever it begins.
+KEYS: dict[Sort, str] = {
+    "score": "viral_score",
+    "velocity": "velocity",
+    "acceleration": "acceleration",
+    "outlier": "outlier_multiple",
+    "engagement": "engagement_rate",
+    "views": "views",
+    "age": "published_at",
+    "lifetime": "lifetime_velocity",
 }
+SORTS: dict[Sort, str] = {sort: f"{key} DESC NULLS LAST, candidate_id" for sort, key in KEYS.items()}
+_BACKWARDS: dict[Sort, str] = {sort: f"{key} ASC NULLS FIRST, candidate_id DESC" for sort, key in KEYS.items()}
 
 
 def _from_to(bands: Iterable[tuple[float | None, str]]) -> dict[str, tuple[float, float | None]]:
@@ -47,7 +53,7 @@ MOST_SNAPSHOTS = 2_000  # of one candidate; a video seen daily in 110 countries 
 class Filters:
     """What a set of candidates has in common; the default is all of them. Hashable, so it keys caches."""
 
-    text: str = ""  # words of the title, as typed into a web search: "quoted phrase", or, -not
+    text: str = ""  # words of the title, as `searching` reads them: "quoted phrase", begin*, one OR other, -not
     platforms: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()  # short, video, live
     categories: tuple[str, ...] = ()
@@ -58,6 +64,9 @@ class Filters:
     published_to: date | None = None
     score_from: int = 0  # in 100, both included
     score_to: int = 100
+    views_from: int = 0
+    multiple_from: float = 0.0  # times the channel's usual
+    velocity_from: int = 0  # measured views per day
 
     @property
     def active(self) -> int:
@@ -90,6 +99,8 @@ class Row:
     observed_at: datetime | None
     velocity: float | None  # measured views per day
     velocity_days: float | None  # between the two snapshots that it was measured from
+    velocity_before: float | None  # measured up to where that begins
+    acceleration: float | None  # views per day, each day, from the one to the other
     outlier_multiple: float | None
     outlier_n: int | None  # videos of the channel that it is compared with
     country_count: int | None
@@ -115,6 +126,13 @@ class Row:
         return metrics.engagement_rate(self.views, self.likes, self.comments)
 
     @property
+    def growth_change(self) -> float | None:
+        """The newest measured velocity ÷ the one before; None where that was no growth."""
+        if self.velocity is None or self.velocity_before is None or self.velocity_before <= 0:
+            return None
+        return self.velocity / self.velocity_before
+
+    @property
     def channel_baseline(self) -> float | None:
         """The views that are usual for the channel: what the outlier multiple was divided by."""
         if not self.outlier_multiple or self.views is None:
@@ -131,6 +149,27 @@ ROW_COLUMNS = (
 ROW_JOINS = (
     "LEFT JOIN channels ch ON ch.channel_key = c.channel_key LEFT JOIN thumbnails t ON t.candidate_id = c.candidate_id"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a list a page begins or ends: beside one candidate, or at one of the list's ends.
+
+    `key` is the value that the list is sorted by, None where that is unknown.
+    """
+
+    side: Literal["first", "after", "before", "last"] = "first"
+    key: float | datetime | None = None
+    candidate_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of candidates, and where its neighbours are; None where there is none."""
+
+    rows: tuple[Row, ...]
+    before: Place | None
+    after: Place | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,8 +321,8 @@ def conditions(filters: Filters) -> tuple[str, dict[str, Any]]:
     clauses: list[str] = []
     values: dict[str, Any] = {}
     if filters.text.strip():
-        clauses.append("to_tsvector('simple', c.title) @@ websearch_to_tsquery('simple', :text)")
-        values["text"] = filters.text.replace("\x00", " ")
+        sought, values = searching.condition(filters.text, "c.search")
+        clauses.append(sought)
     for column, chosen in (
         ("platform", filters.platforms),
         ("media_type", filters.formats),
@@ -314,6 +353,14 @@ def conditions(filters: Filters) -> tuple[str, dict[str, Any]]:
     if filters.score_to < 100:
         clauses.append("c.viral_score <= :score_to")
         values["score_to"] = filters.score_to / 100
+    for column, least in (
+        ("views", filters.views_from),
+        ("outlier_multiple", filters.multiple_from),
+        ("velocity", filters.velocity_from),
+    ):
+        if least > 0:
+            clauses.append(f"c.{column} >= :{column}_from")
+            values[f"{column}_from"] = least
     return " AND ".join(clauses) or "true", values
 
 
@@ -328,36 +375,101 @@ def source(filters: Filters) -> tuple[str, dict[str, Any]]:
     return (
         "(SELECT * FROM candidates WHERE channel_key = ANY(ARRAY("
         "SELECT channel_key FROM channels WHERE channel_key = :channel"
-        " OR to_tsvector('simple', coalesce(name, '')) @@ plainto_tsquery('simple', :channel))) OFFSET 0)",
-        {"channel": filters.channel.replace("\x00", " ").strip()},
+        " OR to_tsvector('simple', search_text(coalesce(name, ''))) @@ plainto_tsquery('simple', search_text(:channel))"
+        ")) OFFSET 0)",
+        {"channel": searching.clean(filters.channel)},
     )
 
 
-def subset(filters: Filters) -> tuple[str, dict[str, Any]]:
-    """The candidates that pass the filters, as SQL from FROM on, and its parameters."""
+def subset(filters: Filters, among: Collection[str] | None = None) -> tuple[str, dict[str, Any]]:
+    """The candidates that pass the filters, as SQL from FROM on, and its parameters; only those `among`, if given."""
     where, values = conditions(filters)
     table, more = source(filters)
+    if among is not None:
+        where, more = f"c.candidate_id = ANY(:among) AND {where}", {**more, "among": list(among)}
     return f"FROM {table} AS c WHERE {where}", {**values, **more}
 
 
-def page(connection: Connection, filters: Filters, sort: Sort, limit: int, offset: int = 0) -> list[Row]:
-    """One page of candidates in the order of `sort`, unknown values last."""
-    chosen, values = subset(filters)
-    found = connection.execute(
-        text(f"""
-            SELECT {", ".join(ROW_COLUMNS)}
-            FROM (SELECT * {chosen} ORDER BY {SORTS[sort]} LIMIT :limit OFFSET :offset) AS c
-            {ROW_JOINS}
-            ORDER BY {", ".join(f"c.{key.strip()}" for key in SORTS[sort].split(","))}
-        """),
-        {**values, "limit": limit, "offset": offset},
+def page(
+    connection: Connection,
+    filters: Filters,
+    sort: Sort,
+    limit: int,
+    place: Place = Place(),  # frozen
+    *,
+    among: Collection[str] | None = None,
+    few: bool | None = None,
+) -> Page:
+    """One page of candidates in the order of `sort`, unknown values last.
+
+    `few` says whether at most COUNT_CAP pass, which is counted if it isn't said. Then they are found by the filters'
+    indexes and sorted; more are met soon on a walk along the order's own index.
+    """
+    if few is None:
+        few = count(connection, filters, among=among) <= COUNT_CAP
+    plan_by_index(connection)
+    chosen, values = subset(filters, among)
+    backwards = place.side in ("before", "last")
+    keys: list[Place] = []
+    for part in [_beside(place, sort)] if few else _steps(place, sort):
+        order = (_BACKWARDS if backwards else SORTS)[sort]
+        if few:
+            found = f"""
+                WITH chosen AS MATERIALIZED (SELECT c.candidate_id, c.{KEYS[sort]} {chosen})
+                SELECT {KEYS[sort]} AS key, candidate_id FROM chosen WHERE {part} ORDER BY {order} LIMIT :most
+            """
+        else:
+            found = f"SELECT {KEYS[sort]} AS key, candidate_id {chosen} AND {part} ORDER BY {order} LIMIT :most"
+        listed = connection.execute(
+            text(found), {**values, "key": place.key, "id": place.candidate_id, "most": limit + 1 - len(keys)}
+        )
+        keys += [Place("after", row.key, row.candidate_id) for row in listed]
+        if len(keys) > limit:
+            break
+    more = len(keys) > limit
+    keys = keys[:limit]
+    if backwards:
+        keys.reverse()
+    if not keys:
+        return Page((), None, None)
+    first = Place("before", keys[0].key, keys[0].candidate_id)
+    return Page(
+        tuple(rows(connection, [one.candidate_id for one in keys])),
+        before=first if (more if backwards else place.side == "after") else None,
+        after=keys[-1] if (place.side == "before" if backwards else more) else None,
     )
-    return [Row(**row) for row in found.mappings()]
 
 
-def count(connection: Connection, filters: Filters, cap: int = COUNT_CAP) -> int:
-    """How many candidates pass the filters, counted no further than `cap` + 1."""
-    chosen, values = subset(filters)
+def _steps(place: Place, sort: Sort) -> list[str]:
+    """The candidates on a place's side as conditions, one after the other in the list's order.
+
+    One condition for all of them (with OR) would walk the index from its beginning.
+    """
+    key = KEYS[sort]
+    if place.side in ("first", "last"):
+        return ["true"]
+    if place.side == "after":
+        if place.key is None:
+            return [f"{key} IS NULL AND candidate_id > :id"]
+        return [f"{key} = :key AND candidate_id > :id", f"{key} < :key", f"{key} IS NULL"]
+    if place.key is None:
+        return [f"{key} IS NULL AND candidate_id < :id", f"{key} IS NOT NULL"]
+    return [f"{key} = :key AND candidate_id < :id", f"{key} > :key"]
+
+
+def _beside(place: Place, sort: Sort) -> str:
+    """The same as one condition, for a set that is small enough to look through."""
+    return " OR ".join(f"({step})" for step in _steps(place, sort))
+
+
+def count(
+    connection: Connection, filters: Filters, cap: int = COUNT_CAP, *, among: Collection[str] | None = None
+) -> int:
+    """How many candidates pass the filters, counted no further than `cap` + 1; all of them as of the last roll-up."""
+    if not filters.active and among is None:
+        return _how_many(connection)
+    plan_by_index(connection)
+    chosen, values = subset(filters, among)
     return (
         connection.scalar(
             text(f"SELECT count(*) FROM (SELECT {chosen} LIMIT :cap) AS found"),
@@ -365,6 +477,12 @@ def count(connection: Connection, filters: Filters, cap: int = COUNT_CAP) -> int
         )
         or 0
     )
+
+
+def plan_by_index(connection: Connection) -> None:
+    """For this transaction: no plan that reads whole tables, nor one that was made for other filters."""
+    connection.execute(text("SET LOCAL enable_seqscan = off"))
+    connection.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
 
 
 def rows(connection: Connection, candidate_ids: Sequence[str]) -> list[Row]:
@@ -379,6 +497,7 @@ def rows(connection: Connection, candidate_ids: Sequence[str]) -> list[Row]:
 
 def growth(connection: Connection, candidate_ids: Sequence[str]) -> dict[str, list[int]]:
     """Views of each of these candidates, one for each day that it was seen, oldest first."""
+    plan_by_index(connection)
     found = connection.execute(
         text("""
             SELECT candidate_id, max(views) AS views
@@ -428,13 +547,10 @@ def detail(connection: Connection, candidate_id: str) -> Detail | None:
 
 
 def state(connection: Connection) -> State:
-    """How much there is and how old it is."""
-    candidates, sample, newest = connection.execute(
-        text("""
-            SELECT (SELECT count(*) FROM candidates),
-                (SELECT count(*) FROM candidates WHERE sample),
-                (SELECT max(last_seen_at) FROM candidates)
-        """)
+    """How much there is (as of the last roll-up) and how old it is."""
+    plan_by_index(connection)
+    sample, newest = connection.execute(
+        text("SELECT (SELECT count(*) FROM candidates WHERE sample), (SELECT max(last_seen_at) FROM candidates)")
     ).one()
     top = connection.execute(
         text(
@@ -442,7 +558,18 @@ def state(connection: Connection) -> State:
         )
     ).one_or_none()
     base_rate, model_version = top or (None, None)
-    return State(candidates, sample, newest, base_rate, model_version)
+    return State(max(_how_many(connection), sample), sample, newest, base_rate, model_version)
+
+
+def _how_many(connection: Connection) -> int:
+    """How many candidates there are, as of the last roll-up; before there was one, a look at the first COUNT_CAP."""
+    rolled_up = connection.scalar(text("SELECT (data->>'candidates')::bigint FROM rollups WHERE name = 'overview'"))
+    if rolled_up:
+        return int(rolled_up)
+    found = connection.scalar(
+        text("SELECT count(*) FROM (SELECT FROM candidates LIMIT :cap) AS found"), {"cap": COUNT_CAP}
+    )
+    return found or 0
 
 
 def options(connection: Connection) -> Options:

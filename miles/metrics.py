@@ -31,6 +31,14 @@ class Velocity:
 
 
 @dataclass(frozen=True, slots=True)
+class Acceleration:
+    """How a measured velocity changes."""
+
+    per_day: float  # views per day, each day; below 0 where growth slows down
+    before: float  # views per day: the velocity that the newest one is compared with
+
+
+@dataclass(frozen=True, slots=True)
 class Outlier:
     """How far a video stands out from its channel."""
 
@@ -57,18 +65,29 @@ def measured_velocity(
 
     None where there is no such pair, or where a YouTube Short's pair lies across SHORTS_ERA.
     """
-    exact = sorted((shot.observed_at, shot.views) for shot in snapshots if shot.exact and shot.views is not None)
-    if not exact:
+    looks = _apart(snapshots, 2)
+    if len(looks) < 2 or not _comparable(looks, platform, media_type):
         return None
-    newest, views = exact[-1]
-    earlier = [(moment, seen) for moment, seen in exact if _days(newest - moment) >= MIN_GAP]
-    if not earlier:
-        return None
-    before, seen = earlier[-1]
-    if _era(before, platform, media_type) != _era(newest, platform, media_type):
-        return None
+    (newest, views), (before, seen) = looks
     days = _days(newest - before)
     return Velocity(per_day=(views - seen) / days, days=days)
+
+
+def measured_acceleration(
+    snapshots: Iterable[Snapshot], *, platform: str = "youtube", media_type: str | None = None
+) -> Acceleration | None:
+    """The difference of two measured velocities ÷ the time between the middles of their spans.
+
+    The newer one is `measured_velocity`; the older one ends where that begins, and begins at the latest exact
+    snapshot at least MIN_GAP days earlier. None where there are no three such snapshots, or where those of a YouTube
+    Short lie on both sides of SHORTS_ERA.
+    """
+    looks = _apart(snapshots, 3)
+    if len(looks) < 3 or not _comparable(looks, platform, media_type):
+        return None
+    (newest, views), (middle, seen), (oldest, first) = looks
+    now, before = (views - seen) / _days(newest - middle), (seen - first) / _days(middle - oldest)
+    return Acceleration(per_day=(now - before) / (_days(newest - oldest) / 2), before=before)
 
 
 def lifetime_velocity(views: int | None, published_at: datetime | None, observed_at: datetime | None) -> float | None:
@@ -111,6 +130,21 @@ def engagement_rate(views: int | None, likes: int | None, comments: int | None) 
     if not views or not likes:
         return None
     return (likes + (comments or 0)) / views
+
+
+def _apart(snapshots: Iterable[Snapshot], most: int) -> list[tuple[datetime, int]]:
+    """Exact looks at the views, newest first: the newest, then each time the latest at least MIN_GAP days earlier."""
+    exact = sorted((shot.observed_at, shot.views) for shot in snapshots if shot.exact and shot.views is not None)
+    found: list[tuple[datetime, int]] = []
+    for moment, views in reversed(exact):
+        if len(found) < most and (not found or _days(found[-1][0] - moment) >= MIN_GAP):
+            found.append((moment, views))
+    return found
+
+
+def _comparable(looks: Iterable[tuple[datetime, int]], platform: str, media_type: str | None) -> bool:
+    """Whether all of them count the same thing as views."""
+    return len({_era(moment, platform, media_type) for moment, _ in looks}) == 1
 
 
 def age_band(age_days: float) -> int | None:

@@ -319,7 +319,7 @@ def gather(connection: Connection, topic: str, *, platform: str | None = None, l
     words = [word for token in patterns.tokens(topic) if token and (word := re.sub(r"['#@]", "", token))][:MOST_WORDS]
     wide = [word for word in words if word not in _stop_words() and len(word) > 2] or words
     searches: list[tuple[Literal["topic", "some words", "everything"], str, str]] = []
-    by_words = "to_tsvector('simple', title) @@ to_tsquery('simple', :search)"
+    by_words = "search @@ to_tsquery('simple', search_text(:search))"
     if words:
         searches.append(("topic", by_words, " & ".join(f"'{word}':*" for word in words)))
     if words and not topic.isascii():

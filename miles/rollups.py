@@ -65,17 +65,21 @@ def refresh(connection: Connection, on_progress: Progress | None = None, *, ever
     changed since the last time, when PATTERNS_AFTER has passed and something changed, or with `everything`.
     `on_progress` is called with the steps done and their number.
     """
+    from miles import facts  # it reads with the filters of `browse`, which reads these roll-ups
+
     tell = on_progress or (lambda done, total: None)
-    tell(0, 4)
-    measure(connection)
-    tell(1, 4)
-    _count_days(connection)
-    tell(2, 4)
-    if everything or _patterns_are_due(connection):
-        _write_patterns(connection)
-    tell(3, 4)
-    write(connection, "overview", _overview(connection))
-    tell(4, 4)
+
+    steps: tuple[Callable[[Connection], object], ...] = (
+        measure,
+        _count_days,
+        facts.sync,
+        lambda connection: _write_patterns(connection) if everything or _patterns_are_due(connection) else None,
+        lambda connection: write(connection, "overview", _overview(connection)),
+    )
+    for done, step in enumerate(steps):
+        tell(done, len(steps))
+        step(connection)
+    tell(len(steps), len(steps))
 
 
 def measure(connection: Connection) -> int:
@@ -160,7 +164,8 @@ ANALYZE looks (candidate_id, channel_key);
 
 _ERA = f"""(platform = 'youtube' AND media_type = 'short' AND observed_at < '{metrics.SHORTS_ERA.isoformat()}')"""
 
-# Velocity and charts of the candidates that changed: metrics.measured_velocity, by sets.
+# Velocity, its acceleration and charts of the candidates that changed: metrics.measured_velocity and
+# metrics.measured_acceleration, by sets.
 _GROWN = f"""
 CREATE TEMP TABLE grown ON COMMIT DROP AS
 WITH shots AS (
@@ -172,17 +177,29 @@ WITH shots AS (
     WHERE changed AND exact AND views IS NOT NULL
     WINDOW newest_first AS (PARTITION BY candidate_id ORDER BY observed_at DESC)
 ), pairs AS (
-    SELECT DISTINCT ON (candidate_id) candidate_id, old_era = newest_old_era AS comparable,
-        newest_views - views AS gained, extract(epoch FROM newest_at - observed_at)::float8 / {metrics.DAY} AS days
+    SELECT DISTINCT ON (candidate_id) candidate_id, old_era, old_era = newest_old_era AS comparable,
+        observed_at AS middle_at, views AS middle_views, newest_views - views AS gained,
+        extract(epoch FROM newest_at - observed_at)::float8 / {metrics.DAY} AS days
     FROM shots WHERE observed_at <= newest_at - interval '{metrics.MIN_GAP} days'
+    ORDER BY candidate_id, observed_at DESC
+), earlier_pairs AS (
+    SELECT DISTINCT ON (candidate_id) candidate_id,
+        (middle_views - views) / (extract(epoch FROM middle_at - observed_at)::float8 / {metrics.DAY}) AS velocity,
+        extract(epoch FROM middle_at - observed_at)::float8 / {metrics.DAY} AS days
+    FROM shots JOIN pairs USING (candidate_id)
+    WHERE comparable AND shots.old_era = pairs.old_era
+        AND observed_at <= middle_at - interval '{metrics.MIN_GAP} days'
     ORDER BY candidate_id, observed_at DESC
 ), charts AS (
     SELECT candidate_id, nullif(count(DISTINCT country), 0) AS country_count
     FROM looks WHERE changed GROUP BY candidate_id
 )
 SELECT candidate_id, country_count,
-    CASE WHEN comparable THEN gained / days END AS velocity, CASE WHEN comparable THEN days END AS velocity_days
-FROM measuring LEFT JOIN pairs USING (candidate_id) LEFT JOIN charts USING (candidate_id)
+    CASE WHEN comparable THEN gained / pairs.days END AS velocity, CASE WHEN comparable THEN pairs.days END AS velocity_days,
+    earlier_pairs.velocity AS velocity_before,
+    (gained / pairs.days - earlier_pairs.velocity) / ((pairs.days + earlier_pairs.days) / 2) AS acceleration
+FROM measuring LEFT JOIN pairs USING (candidate_id) LEFT JOIN earlier_pairs USING (candidate_id)
+    LEFT JOIN charts USING (candidate_id)
 WHERE changed
 """
 
@@ -223,7 +240,8 @@ _WRITE_MEASURED = """
 ANALYZE grown;
 ANALYZE standing_out;
 CREATE TEMP TABLE differing ON COMMIT DROP AS
-SELECT candidate_id, measuring.changed, measuring.changed_at, grown.velocity, grown.velocity_days, grown.country_count,
+SELECT candidate_id, measuring.changed, measuring.changed_at, grown.velocity, grown.velocity_days,
+    grown.velocity_before, grown.acceleration, grown.country_count,
     standing_out.outlier_multiple, standing_out.outlier_n
 FROM measuring JOIN candidates USING (candidate_id) JOIN standing_out USING (candidate_id)
     LEFT JOIN grown USING (candidate_id)
@@ -234,7 +252,9 @@ ANALYZE differing;
 SELECT FROM candidates WHERE candidate_id IN (SELECT candidate_id FROM differing)
 ORDER BY candidate_id FOR NO KEY UPDATE;
 UPDATE candidates SET
-    velocity = differing.velocity, velocity_days = differing.velocity_days, country_count = differing.country_count,
+    velocity = differing.velocity, velocity_days = differing.velocity_days,
+    velocity_before = differing.velocity_before, acceleration = differing.acceleration,
+    country_count = differing.country_count,
     outlier_multiple = differing.outlier_multiple, outlier_n = differing.outlier_n,
     measured_change = differing.changed_at
 FROM differing WHERE differing.candidate_id = candidates.candidate_id AND differing.changed;
@@ -278,31 +298,29 @@ def _patterns_are_due(connection: Connection) -> bool:
 
 
 def _write_patterns(connection: Connection) -> None:
-    """Compute the title patterns of all videos that have an outlier multiple, and replace the stored ones."""
-    count = 0
+    """Find the words of all titles anew, and replace the stored patterns of all videos and of large parts of them."""
+    from miles import facts  # it reads with the filters of `browse`, which reads these roll-ups
 
-    def videos(cursor: psycopg.ServerCursor):
-        nonlocal count
-        for row in cursor:
-            count += 1
-            yield patterns.TitledVideo(*row)
-
-    with db.psycopg_connection(connection).cursor(name="titled") as cursor:
-        cursor.itersize = 10_000
-        cursor.execute(
-            "SELECT candidate_id, title, channel_key, outlier_multiple, platform, media_type, category, language"
-            " FROM candidates WHERE outlier_multiple IS NOT NULL ORDER BY candidate_id"
-        )
-        found = patterns.mine(videos(cursor))
+    facts.mine(connection)
+    known = facts.load(connection)
+    found = [
+        (scope, one, patterns.examples(known.corpus, one, members))
+        for scope, members in patterns.large_scopes(known.scopes(), len(known))
+        for one in patterns.told_apart(known.corpus, members, scope)
+    ]
+    names = facts.candidate_ids(connection, known, {place for *_, places in found for place in places})
     run(connection, "DELETE FROM title_patterns")
     columns = (
         "scope", "kind", "pattern", "n_videos", "n_channels", "lift", "lift_low", "lift_high", "q_value", "examples",
     )  # fmt: skip
     with copy(db.psycopg_connection(connection).cursor(), "title_patterns", columns) as rows:
-        for one in found:
-            rows.write_row([getattr(one, column) for column in columns[:-1]] + [list(one.examples)])
-    write(connection, "title_patterns", {"videos": count, "patterns": len(found), "changed": 0})
-    logger.info("%d title patterns from %d videos", len(found), count)
+        for scope, one, places in found:
+            rows.write_row(
+                [scope, *(getattr(one, column) for column in columns[1:-1]), [names[place] for place in places]]
+            )
+    videos = int(np.isfinite(known.multiple).sum())
+    write(connection, "title_patterns", {"videos": videos, "patterns": len(found), "changed": 0})
+    logger.info("%d title patterns from %d videos", len(found), videos)
 
 
 def _overview(connection: Connection) -> dict:

@@ -34,8 +34,8 @@ lists: tuple[tuple[Sort, str, str], ...] = (
     ("velocity", "Fastest now, measured", words.MEANING["velocity"]),
 )
 for sort, title, why in lists:
-    rows, growth = data.page(recent, sort, 4)
-    rows = [row for row in rows if (row.viral_score if sort == "score" else row.velocity) is not None]
+    listed, growth = data.page(recent, sort, 4)
+    rows = [row for row in listed.rows if (row.viral_score if sort == "score" else row.velocity) is not None]
     if rows:
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             st.subheader(title, help=why, anchor=False)

@@ -46,7 +46,8 @@ with st.container(horizontal_alignment="center"):
     number = st.pagination(pages, key="page", bind="query-params") if pages > 1 else 1
 
 with listed:
-    rows, growth = data.page(chosen, sort, PER_PAGE, (number - 1) * PER_PAGE)
+    found_page, growth = data.page(chosen, sort, PER_PAGE)
+    rows = found_page.rows
     if not rows:
         page.no_match()
     elif view == "table":

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import streamlit as st
 
 from miles import browse, db, explain, monitor, registry, score_candidates, settings
-from miles.browse import Day, Detail, Filters, Options, Pattern, Row, Scores, Sort, State
+from miles.browse import COUNT_CAP, Day, Detail, Filters, Options, Page, Pattern, Place, Row, Scores, Sort, State
 from miles.explain import Explanation
 from miles.monitor import Comparison, Report
 from miles.registry import Activation, Version
@@ -96,17 +96,24 @@ def snapshots() -> int:
 
 
 @st.cache_data(ttl=FRESH, max_entries=100, show_spinner=False)
-def page(filters: Filters, sort: Sort, limit: int, offset: int = 0) -> tuple[list[Row], dict[str, list[int]]]:
+def page(
+    filters: Filters,
+    sort: Sort,
+    limit: int,
+    place: Place = Place(),
+    among: tuple[str, ...] | None = None,  # noqa: B008
+) -> tuple[Page, dict[str, list[int]]]:
     """A page of candidates, and the growth of each for its sparkline."""
+    few = count(filters, among) <= COUNT_CAP
     with db.transaction("viewer") as connection:
-        rows = browse.page(connection, filters, sort, limit, offset)
-        return rows, browse.growth(connection, [row.candidate_id for row in rows])
+        found = browse.page(connection, filters, sort, limit, place, among=among, few=few)
+        return found, browse.growth(connection, [row.candidate_id for row in found.rows])
 
 
 @st.cache_data(ttl=FRESH, max_entries=100, show_spinner=False)
-def count(filters: Filters) -> int:
+def count(filters: Filters, among: tuple[str, ...] | None = None) -> int:
     with db.transaction("viewer") as connection:
-        return browse.count(connection, filters)
+        return browse.count(connection, filters, among=among)
 
 
 @st.cache_data(ttl=FRESH, max_entries=100, show_spinner=False)

@@ -1,13 +1,16 @@
 """What the exploring pages read, on a small database made for the purpose."""
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from typing import Literal
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, event, text
 
 from miles import browse, db, rollups, store
-from miles.browse import Filters
+from miles.browse import Filters, Place
 from miles.candidates import Candidate, Channel, Observation, Snapshot
 
 START = datetime(2026, 1, 10, tzinfo=UTC)
@@ -73,8 +76,34 @@ def viewer(database: str) -> Iterator[Connection]:
         yield connection
 
 
+@pytest.fixture
+def many(database: str) -> Iterator[Connection]:
+    """40 videos with equal and with unknown numbers."""
+    db.ready()
+    with db.transaction("worker") as connection:
+        videos = [
+            seen(number, f"Video {number}", views=100 * (number % 6), channel=RIDER if number % 2 else BAKER)
+            for number in range(40)
+        ]
+        store.observe(connection, videos)
+        connection.execute(
+            text(
+                "UPDATE candidates SET viral_score = CASE WHEN n % 4 > 0 THEN (n % 7) / 10.0 END,"
+                " velocity = CASE WHEN n % 3 > 0 THEN n % 5 * 1e5 / 3 END,"
+                " acceleration = CASE WHEN n % 5 > 2 THEN (n % 6 - 3) / 7.0 END,"
+                " outlier_multiple = CASE WHEN n % 2 > 0 THEN n % 9 / 3.0 END,"
+                " published_at = CASE WHEN n % 6 > 0 THEN date_trunc('week', published_at) END"
+                " FROM (SELECT candidate_id, substring(video_id, 2)::int AS n FROM candidates) AS numbered"
+                " WHERE numbered.candidate_id = candidates.candidate_id"
+            )
+        )
+        rollups.write(connection, "overview", {"candidates": 40})
+    with db.transaction("viewer") as connection:
+        yield connection
+
+
 def found(connection: Connection, filters: Filters, sort: browse.Sort = "score") -> list[str]:
-    ids = [row.video_id for row in browse.page(connection, filters, sort, 10)]
+    ids = [row.video_id for row in browse.page(connection, filters, sort, 10).rows]
     assert browse.count(connection, filters) == len(ids)
     return ids
 
@@ -123,17 +152,62 @@ def test_filters_narrow_the_set(viewer: Connection, filters: Filters, expected: 
     assert found(viewer, filters) == expected
 
 
-def test_pages_follow_each_other_without_gap_or_overlap(viewer: Connection) -> None:
-    pages = [browse.page(viewer, Filters(), "score", 1, offset) for offset in range(5)]
-    assert [row.video_id for rows in pages for row in rows] == ["v1", "v3", "v2", "v4"]
+@pytest.mark.parametrize("sort", browse.SORTS)
+@pytest.mark.parametrize("few", [True, False], ids=["few", "many"])
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_pages_follow_each_other_both_ways_without_gap_or_overlap(
+    many: Connection, sort: browse.Sort, few: bool, size: int
+) -> None:
+    """With equal and with unknown values in every order."""
+    expected = many.scalars(text(f"SELECT candidate_id FROM candidates ORDER BY {browse.SORTS[sort]}")).all()
+
+    def walk(place: Place, onwards: Literal["before", "after"]) -> list[list[str]]:
+        pages = []
+        while place is not None:
+            listed = browse.page(many, Filters(), sort, size, place, few=few)
+            pages.append([row.candidate_id for row in listed.rows])
+            # what a page says of its neighbours is so
+            assert (listed.before is None) == (pages[-1][0] == expected[0])
+            assert (listed.after is None) == (pages[-1][-1] == expected[-1])
+            place = getattr(listed, onwards)
+        return pages
+
+    forwards, backwards = walk(Place(), "after"), walk(Place("last"), "before")
+    assert [one for page in forwards for one in page] == expected
+    assert [one for page in reversed(backwards) for one in page] == expected
+    assert len(forwards) == len(backwards) == -(-len(expected) // size)
+
+
+def test_a_page_beside_a_video_that_is_gone_goes_on_where_it_was(many: Connection) -> None:
+    whole = browse.page(many, Filters(), "views", 40).rows
+    middle = whole[20]
+    place = Place("after", middle.views, middle.candidate_id + "!")  # just behind it, and nobody's
+    assert browse.page(many, Filters(), "views", 1, place, few=False).rows[0] == whole[21]
+
+
+def test_only_some_are_listed_and_counted(many: Connection) -> None:
+    some = [row.candidate_id for row in browse.page(many, Filters(), "views", 40).rows[::7]]
+    listed = browse.page(many, Filters(), "views", 40, among=[*some, "youtube:gone"])
+    assert [row.candidate_id for row in listed.rows] == some
+    assert browse.count(many, Filters(), among=some) == len(some)
+    assert browse.count(many, Filters(), among=[]) == 0
 
 
 def test_a_count_stops_at_its_cap(viewer: Connection) -> None:
-    assert browse.count(viewer, Filters(), cap=2) == 3
+    assert browse.count(viewer, Filters(views_from=1), cap=2) == 3
+    assert browse.count(viewer, Filters(views_from=1)) == 4
+
+
+def test_all_are_counted_by_the_roll_up_and_before_there_is_one_by_a_look(viewer: Connection) -> None:
+    assert browse.count(viewer, Filters()) == browse.state(viewer).candidates == 4
+    with db.transaction("worker") as connection:
+        connection.execute(text("DELETE FROM rollups"))
+    with db.transaction("viewer") as connection:
+        assert browse.count(connection, Filters()) == browse.state(connection).candidates == 4
 
 
 def test_a_row_tells_lifetime_from_measured_velocity(viewer: Connection) -> None:
-    by_id = {row.video_id: row for row in browse.page(viewer, Filters(), "score", 10)}
+    by_id = {row.video_id: row for row in browse.page(viewer, Filters(), "score", 10).rows}
     assert by_id["v1"].velocity == pytest.approx(1000)  # 2,000 views in two days
     assert by_id["v3"].velocity is None
     assert by_id["v3"].lifetime_velocity == pytest.approx(80_000)
@@ -211,10 +285,145 @@ def test_patterns_come_strongest_first_and_by_scope(viewer: Connection) -> None:
         assert browse.patterns(connection, "all")[1].examples == ("youtube:v1",)
 
 
-def test_the_pages_sorts_walk_along_an_index(viewer: Connection) -> None:
-    with db.transaction("owner") as connection:
-        connection.execute(text("SET LOCAL enable_seqscan = off"))  # four rows would always be scanned
-        for sort, order in browse.SORTS.items():
-            plan = "\n".join(connection.scalars(text(f"EXPLAIN SELECT * FROM candidates c ORDER BY {order} LIMIT 24")))
-            assert "Index Scan" in plan, sort
-            assert "Sort" not in plan, sort
+SEARCHED = [
+    "How to cook Crème Brûlée at home",
+    "COOKING with fire: no. 7",
+    "𝗕𝗼𝗹𝗱 𝘁𝗿𝗶𝗰𝗸𝘀🔥for noobs",
+    "ПРИВЕТ, мир! Ёлка и пельмени",
+    "今日の簡単レシピ：火鍋の作り方",
+    "วิธีทำข้าวผัดง่ายๆ",
+    "مُحَمَّد يطبخ الكُشَري",
+    "Don't try this: how-to guide #shorts",
+    "Cook fast, eat slow",
+]
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("creme brulee", [0]),  # without its accents
+        ("CRÈME", [0]),
+        ("cook", [0, 8]),  # a whole word …
+        ("cook*", [0, 1, 8]),  # … or its beginning
+        ('"how to"', [0, 7]),  # a phrase, and a word of two
+        ('"to how"', []),
+        ('"cook f"*', [8]),  # a phrase whose last word goes on
+        ("cook -home", [8]),
+        ("-cook*", [2, 3, 4, 5, 6, 7]),
+        ('-"eat slow" cook', [0]),
+        ("fire OR home", [0, 1]),
+        ("cook* fire OR home", [0, 1]),  # OR joins its neighbours
+        ("bold tricks", [2]),  # letters in costume, and an emoji between words
+        ("привет елка", [3]),
+        ("火鍋", [4]),  # without spaces between words, parts are found
+        ("レシピ 作り方", [4]),
+        ("鍋火", []),
+        ("ข้าวผัด", [5]),
+        ("محمد الكشري", [6]),  # without vowel points
+        ("don't", [7]),
+        ("#shorts", [7]),
+        ("7", [1]),
+        ("*", []),  # nothing to search for
+        ("-", []),
+        ('""', []),
+        ("OR", []),
+        ("🔥", []),
+        ("OR cook OR", [0, 8]),
+        ('cook "eat', [8]),  # an open quote ends with the text
+        ("cook & | ! ( ) <-> : * ' \\ %", [0, 8]),
+        ("nul\x00byte \ud800 ☃*", []),
+        ("cook " + "* " * 500, [0, 8]),
+        ("a" * 5000, []),
+    ],
+)
+def test_titles_are_searched_in_every_language(database: str, typed: str, expected: list[int]) -> None:
+    db.ready()
+    with db.transaction("worker") as connection:
+        store.observe(connection, [seen(number, title) for number, title in enumerate(SEARCHED)])
+    with db.transaction("viewer") as connection:
+        hits = browse.page(connection, Filters(text=typed), "age", 20).rows
+    assert sorted(int(row.video_id[1:]) for row in hits) == expected
+
+
+EACH_FILTER = [
+    Filters(),
+    Filters(text="bread"),
+    Filters(text='"bake bread" OR ove* -rain'),
+    Filters(platforms=("tiktok",)),
+    Filters(formats=("video", "short")),
+    Filters(categories=("Comedy",)),
+    Filters(languages=("de", "en")),
+    Filters(channel="baker"),
+    Filters(channel="youtube:UCbaker"),
+    Filters(durations=("up to 15 s", "over 1 h")),
+    Filters(published_from=date(2026, 1, 11)),
+    Filters(published_to=date(2026, 1, 13)),
+    Filters(score_from=20, score_to=80),
+    Filters(views_from=100),
+    Filters(multiple_from=1.5),
+    Filters(velocity_from=10),
+    Filters(text="bread", categories=("Howto & Style",), languages=("en",), published_from=date(2026, 1, 1)),
+]
+
+
+def test_no_question_of_the_lists_reads_a_whole_table(viewer: Connection) -> None:
+    """Each statement that is sent, for each order and filter and from each place of a list, by its plan.
+
+    Reading a whole table is forbidden, so its name in a plan tells that no index would serve.
+    """
+    sent: dict[tuple[str, str], dict] = {}
+
+    def note(_1: object, _2: object, statement: str, values: dict, *_3: object) -> None:
+        if statement.lstrip().startswith(("SELECT", "WITH")):
+            sent.setdefault((statement, repr(sorted(values))), values)
+
+    event.listen(viewer, "before_cursor_execute", note)
+    for filters in EACH_FILTER:
+        browse.count(viewer, filters)
+        browse.count(viewer, filters, among=["youtube:v1"])
+        for sort in browse.SORTS:
+            known = browse.page(viewer, Filters(), sort, 1).after
+            assert known is not None
+            for place in (
+                Place(),
+                Place("last"),
+                replace(known, side="after"),
+                replace(known, side="before"),
+                Place("after", None, "youtube:v1"),
+                Place("before", None, "youtube:v1"),
+            ):
+                for few in (True, False):
+                    browse.page(viewer, filters, sort, 1, place, few=few)
+    ids = ["youtube:v1", "youtube:v2"]
+    browse.rows(viewer, ids)
+    browse.growth(viewer, ids)
+    browse.detail(viewer, "youtube:v1")
+    browse.state(viewer)
+    browse.options(viewer)
+    browse.days(viewer)
+    browse.snapshots(viewer)
+    event.remove(viewer, "before_cursor_execute", note)
+    assert len(sent) > 400
+    for (statement, _), values in sent.items():
+        plan = "\n".join(row[0] for row in viewer.exec_driver_sql(f"EXPLAIN {statement}", values))
+        assert not re.search(r"Seq Scan on (candidates|snapshots|channels|thumbnails)", plan), f"{statement}\n{plan}"
+
+
+def test_the_pages_sorts_walk_along_an_index(many: Connection) -> None:
+    """From any place: neither sorted as a whole nor walked from the beginning."""
+    browse.plan_by_index(many)
+    many.execute(text("SET LOCAL enable_sort = off"))  # forty rows would rather be sorted
+    for sort, key in browse.KEYS.items():
+        for side in ("first", "after", "before", "last"):
+            for value in (None, 1):
+                place = Place(side, value, "youtube:v1")
+                order = (browse._BACKWARDS if side in ("before", "last") else browse.SORTS)[sort]
+                for step in browse._steps(place, sort):
+                    limits = step.replace(":key", "now()" if sort == "age" else "1").replace(":id", "'youtube:v1'")
+                    asked = f"SELECT candidate_id FROM candidates c WHERE true AND {limits} ORDER BY {order} LIMIT 24"
+                    plan = "\n".join(many.scalars(text(f"EXPLAIN {asked}")))
+                    assert f"using candidates_by_{'date' if sort == 'age' else sort}" in plan, plan
+                    assert "Sort" not in plan, plan
+                    assert "Filter" not in plan or "IS NULL" in plan, plan
+                    if key in step:
+                        assert "Index Cond" in plan, plan

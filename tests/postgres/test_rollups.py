@@ -61,6 +61,7 @@ def invented(rng: random.Random) -> list[Observation]:
                     media_type=("short", "video", None)[number // 3 % 3],
                     exact=rng.random() < 0.8,
                     country=rng.choice([None, "DE", "FR", "JP"]),
+                    likes=rng.choice([None, 0, 7]),
                 )
             )
     return looks
@@ -90,13 +91,34 @@ def test_sql_and_the_plain_definitions_agree_on_random_data(database, seed):
         )
         for look in looks
     }
-    with_multiple = 0
+    with_multiple = with_acceleration = 0
+    with db.transaction("viewer") as connection:
+        more = {
+            row.video_id: row
+            for row in connection.execute(
+                text(
+                    "SELECT video_id, velocity_before, acceleration, engagement_rate, lifetime_velocity,"
+                    " views, likes, comments, published_at, observed_at FROM candidates"
+                )
+            )
+        }
     for video_id, peer in peers.items():
         velocity, days, multiple, n, charts = stored[video_id]
         expected = metrics.measured_velocity(peer.snapshots, media_type=peer.media_type)
         assert (velocity is None) == (expected is None), video_id
         if expected is not None:
             assert (velocity, days) == pytest.approx((expected.per_day, expected.days), rel=1e-6)
+        row, change = more[video_id], metrics.measured_acceleration(peer.snapshots, media_type=peer.media_type)
+        assert (row.acceleration is None) == (row.velocity_before is None) == (change is None), video_id
+        if change is not None:
+            assert (row.acceleration, row.velocity_before) == pytest.approx((change.per_day, change.before), abs=1e-6)
+        with_acceleration += change is not None
+        rates = (
+            metrics.engagement_rate(row.views, row.likes, row.comments),
+            metrics.lifetime_velocity(row.views, row.published_at, row.observed_at),
+        )
+        for stored_rate, rate in zip((row.engagement_rate, row.lifetime_velocity), rates, strict=True):
+            assert stored_rate == (None if rate is None else pytest.approx(rate)), video_id
         outlier = metrics.outlier_multiple(peer, peers.values())
         assert n == outlier.n, video_id
         assert multiple == (None if outlier.multiple is None else pytest.approx(outlier.multiple)), video_id
@@ -104,6 +126,7 @@ def test_sql_and_the_plain_definitions_agree_on_random_data(database, seed):
         assert charts == (len(countries) or None)
         with_multiple += multiple is not None
     assert with_multiple > 50  # else the comparison would say little
+    assert with_acceleration > 20
 
 
 def test_measuring_twice_measures_nothing_and_rewrites_nothing(database):

@@ -6,7 +6,7 @@ import pytest
 
 from miles import metrics
 from miles.candidates import Snapshot
-from miles.metrics import Outlier, Peer, Velocity
+from miles.metrics import Acceleration, Outlier, Peer, Velocity
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
@@ -42,6 +42,36 @@ def peer(key: str, views: int | None, *, age: float = 3.0, seen_at_age: float | 
 )
 def test_measured_velocity_is_growth_between_two_exact_looks(snapshots, expected):
     assert metrics.measured_velocity(snapshots) == expected
+
+
+@pytest.mark.parametrize(
+    ("snapshots", "expected"),
+    [
+        ([seen(2, 100), seen(0, 500)], None),  # two looks tell one velocity
+        # 100 a day in the first two days, 400 a day on the third: 300 more, 1.5 days from middle to middle
+        ([seen(3, 100), seen(1, 300), seen(0, 700)], Acceleration(200.0, 100.0)),
+        ([seen(2, 0), seen(1, 400), seen(0, 500)], Acceleration(-300.0, 400.0)),  # slowing down
+        # of looks close together, those far enough apart
+        (
+            [seen(2.1, 0), seen(2, 10), seen(1.2, 99), seen(1, 210), seen(0.2, 1), seen(0, 410)],
+            Acceleration(0.0, 200.0),
+        ),
+        ([seen(1.3, 0), seen(1, 100), seen(0, 500)], None),  # the first two are too close
+        ([seen(2, 0), seen(1, 100, exact=False), seen(0, 500)], None),  # a rounded count tells nothing
+    ],
+)
+def test_acceleration_is_the_change_of_measured_velocity_over_time(snapshots, expected):
+    found = metrics.measured_acceleration(snapshots)
+    assert (found and (found.per_day, found.before)) == (
+        expected and pytest.approx((expected.per_day, expected.before), rel=1e-9, abs=1e-9)
+    )
+
+
+def test_a_shorts_acceleration_never_spans_the_day_that_views_were_redefined():
+    start = metrics.SHORTS_ERA - timedelta(days=1)
+    shots = [Snapshot(start + timedelta(days=day), views) for day, views in enumerate([0, 100, 300])]
+    assert metrics.measured_acceleration(shots, media_type="short") is None
+    assert metrics.measured_acceleration(shots, media_type="video") == Acceleration(100.0, 100.0)
 
 
 def test_a_shorts_velocity_never_spans_the_day_that_views_were_redefined():
