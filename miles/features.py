@@ -5,9 +5,11 @@ leaves this module; the network turns NaN into a mask of its own, never into a z
 """
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -20,6 +22,7 @@ Mode = Literal["draft", "candidate"]
 HISTORY = 20  # earlier videos of the channel that count; MODEL: "up to 20 latest"
 MIN_HISTORY = 5  # below it a channel has no "usual" to compare with
 MIN_AGE = 0.15  # days (3.6 h); below it a count says little about the first day
+SETTLED = 3.0  # days before this video; what is published later shares its luck with it, see `_settled`
 DAY = 86400.0  # seconds
 
 CATEGORIES = (1, 2, 10, 15, 17, 19, 20, 22, 23, 24, 25, 26, 27, 28)  # YouTube category ids
@@ -47,15 +50,22 @@ CHANNEL = (
     *("n", "median", "mean3", "mean5", "last", "second_last", "sd", "mad", "max", "min", "p75", "p25", "trend"),
     *("log_days_since", "log_gap", "log_span", "same_level"),
 )
-CONTEXT = ("is_candidate", *VIDEO, *TITLE, *COUNTS, *CHANNEL)
+SETTLED_CHANNEL = (
+    *("settled_n", "settled_mean3", "settled_mean5", "settled_last", "settled_second_last", "settled_sd"),
+    *("settled_mad", "settled_max", "settled_min", "settled_p75", "settled_p25", "settled_log_days_since"),
+    *("settled_pace_3d", "settled_pace_7d", "settled_pace_14d", "settled_pace_30d"),
+)
+CONTEXT = ("is_candidate", *VIDEO, *TITLE, *COUNTS, *CHANNEL, *SETTLED_CHANNEL)
 #: Which slice of the context belongs to which group: what explanations and training mask together.
 GROUPS = {
     "video": slice(1, 1 + len(VIDEO)),
     "title": slice(1 + len(VIDEO), 1 + len(VIDEO) + len(TITLE)),
-    "counts": slice(len(CONTEXT) - len(CHANNEL) - len(COUNTS), len(CONTEXT) - len(CHANNEL)),
-    "channel": slice(len(CONTEXT) - len(CHANNEL), len(CONTEXT)),
+    "counts": slice(CONTEXT.index(COUNTS[0]), CONTEXT.index(CHANNEL[0])),
+    "channel": slice(CONTEXT.index(CHANNEL[0]), len(CONTEXT)),
 }
-PAST = ("deviation", "log_days_before")  # per earlier video, in log10 views and log10 (days + 1)
+#: What tells how the channel's last few days went, siblings of this very video among them.
+LATEST = ("mean3", "mean5", "last", "second_last", "sd", "mad", "max", "min", "p75", "p25", "trend")
+PAST = ("deviation", "log_days_before", "shared_words")  # per earlier video: log10 views, log10 (days + 1), 0 to 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +166,13 @@ def encode(video: ScoreInput, curve: GrowthCurve, draft_base: float) -> Features
         *_title(video.title),
         *counts,
         *_channel(past, usual, draft_base, published or reference),
+        *_settled(past, usual, published or reference),
     ]
-    rows = [(value - (usual or 0.0), _log_days(published or reference, when)) for when, value, _ in past]
+    words = _words(video.title)
+    rows = [
+        (value - (usual or 0.0), _log_days(published or reference, when), _shared(words, _words(title)))
+        for when, value, title in past
+    ]
     return Features(
         mode=mode,
         context=np.array(context, dtype=np.float32),
@@ -354,6 +369,58 @@ def _channel(
         _log(span),
         float(n >= MIN_HISTORY),
     ]
+
+
+def _settled(
+    past: Sequence[tuple[datetime, float, str]], usual: float | None, reference: datetime | None
+) -> list[float]:
+    """The channel without its last three days; deviations in log10 from its median.
+
+    Of two videos a day apart, the first stands in the second's past. Whoever looks at it ranks the
+    second high because the first did well, and so against the first: right for the level of a forecast,
+    wrong for the question which of two titles is better.
+    """
+    if usual is None or reference is None:
+        return [math.nan] * len(SETTLED_CHANNEL)
+    ages = [(reference - when).total_seconds() / DAY for when, _, _ in past]
+    chosen = [(age, value - usual) for age, (_, value, _) in zip(ages, past, strict=True) if age > SETTLED]
+    if not chosen:
+        return [math.nan] * len(SETTLED_CHANNEL)
+    deviations = [deviation for _, deviation in chosen]  # latest first
+    ordered = sorted(deviations)
+    n = len(deviations)
+    mean = sum(deviations) / n
+    paces = []
+    for days in (3.0, 7.0, 14.0, 30.0):  # the more recent, the more it counts
+        weights = [math.exp(-(age - chosen[0][0]) / days) for age, _ in chosen]
+        paces.append(sum(w * d for w, d in zip(weights, deviations, strict=True)) / sum(weights))
+    return [
+        _log(n),
+        sum(deviations[:3]) / min(n, 3),
+        sum(deviations[:5]) / min(n, 5),
+        deviations[0],
+        deviations[1] if n > 1 else math.nan,
+        math.sqrt(sum((d - mean) ** 2 for d in deviations) / (n - 1)) if n > 1 else math.nan,
+        _quantile(sorted(abs(d) for d in deviations), 0.5),
+        ordered[-1],
+        ordered[0],
+        _quantile(ordered, 0.75),
+        _quantile(ordered, 0.25),
+        _log(chosen[0][0]),
+        *paces,
+    ]
+
+
+@lru_cache(maxsize=4096)
+def _words(title: str) -> frozenset[str]:
+    """The words of a title, without numbers: two parts of a series are alike."""
+    return frozenset(word for word in re.findall(r"\w+", title.lower()) if not word.isdigit())
+
+
+def _shared(one: frozenset[str], other: frozenset[str]) -> float:
+    """The share of common words among all words of two titles, 0 to 1; works in any language with spaces."""
+    either = len(one | other)
+    return len(one & other) / either if either else 0.0
 
 
 IMAGE_SIZE = (128, 72)  # pixels, width and height, as the shipped image encoder takes it

@@ -35,6 +35,7 @@ from training import (
     image_encoder,
     network,
     preparation,
+    resnet,
     stages,
     text_encoder,
     trials,
@@ -79,8 +80,12 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--text-encoder", help="another encoder's folder, or name on the hub (default: all-MiniLM-L6-v2)"
     )
+    parser.add_argument(
+        "--image-encoder",
+        help="a Hugging Face ResNet's folder, or name on the hub (default: a small one, trained here)",
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--members", type=int, default=2, help="networks in the committee")
+    parser.add_argument("--members", type=int, default=3, help="networks in the committee")
     parser.add_argument("--epochs", type=int, default=fit.EPOCHS)
     parser.add_argument("--image-epochs", type=int, default=image_encoder.EPOCHS)
     parser.add_argument("--threads", type=int, default=2)
@@ -116,18 +121,19 @@ def train(args: argparse.Namespace) -> Path:
     arrays = fit.to_arrays(cases.cases, cases.encoded, cases.limits, rows_of, vectors.table)
 
     run.begin("image encoder")
-    nudge = image_branch(run, args, source, vectors, encoder, folder, exact)
+    nudge, image_size = image_branch(run, args, source, vectors, encoder, folder, exact, device)
 
     run.begin("networks")
     split = np.array([case.split for case in cases.cases])
     needs = [prepared, encoder, repr(device), args.seed, args.epochs]
-    members = fit_members(run, args, arrays, np.flatnonzero(split == "fit"), needs, device)
+    fold = fit.folds(cases.cases, args.members)
+    members = fit_members(run, args, arrays, np.flatnonzero(split == "fit"), fold, needs, device)
     committee = together([member.value for member in members[: args.members]], arrays)
     if nudge is not None:
         attach_image(committee, nudge, cases.outliers)
 
     run.begin("calibration")
-    promised = promises(committee, arrays, cases, split)
+    promised = promises(committee, arrays, cases, split, fold)
 
     run.begin("trials: seeds, and a random split")
     tried = run.make(
@@ -138,7 +144,7 @@ def train(args: argparse.Namespace) -> Path:
     )  # fmt: skip
 
     run.begin("export")
-    facts = told(args, cases, known_ranges(arrays, split == "fit"), periods, vectors)
+    facts = told(args, cases, known_ranges(arrays, split == "fit"), periods, vectors, image_size)
     facts |= promised | {"data": source.about(daily.value)}
     facts["reference"] = reference(committee, arrays, promised["calibration"], split, periods)
     facts["metrics"] = {
@@ -149,6 +155,7 @@ def train(args: argparse.Namespace) -> Path:
     }
     export.write_fusion(committee, vectors.table.shape[1], folder / "miles.onnx")
     shutil.copyfile(folder / "miles.onnx", exact / "miles.onnx")
+    torch.save(committee, exact / "miles.pt")
     for one in (folder, exact):
         export.write_manifest(one, facts)
     export.write_golden(folder, scoring.load(folder))
@@ -219,8 +226,8 @@ class FromFiles:
     def check(self, cases: Prepared, periods: dataset.Periods) -> None:
         """Shared data is what it is."""
 
-    def thumbnails(self, vectors: "Vectors", run: Stages) -> image_encoder.Thumbnails:
-        return image_encoder.read(self.folder, vectors.of, run.folder)
+    def thumbnails(self, vectors: "Vectors", run: Stages, size: tuple[int, int]) -> image_encoder.Thumbnails:
+        return image_encoder.read(self.folder, vectors.of, run.folder, size)
 
     def about(self, daily: pd.DataFrame) -> dict[str, Any]:
         return about("Daily YouTube trending lists", daily) | {"trending": True}
@@ -243,15 +250,14 @@ class FromDatabase:
     def check(self, cases: Prepared, periods: dataset.Periods) -> None:
         database.check(cases.cases, [f.usual for f in cases.encoded], periods, database.NEEDED)
 
-    def thumbnails(self, vectors: "Vectors", run: Stages) -> image_encoder.Thumbnails | None:
+    def thumbnails(self, vectors: "Vectors", run: Stages, size: tuple[int, int]) -> image_encoder.Thumbnails | None:
         with database.reading() as connection:
             frame = database.read_thumbnails(connection)
         if len(frame) < database.THUMBNAILS:
             logger.info("%d thumbnails of the %d that are needed: images stay out", len(frame), database.THUMBNAILS)
             return None
-        return image_encoder.of_frame(
-            frame, vectors.of, run.folder / f"pixels-{stages.fingerprint([self.pictures])}.npy"
-        )
+        cache = run.folder / f"pixels-{stages.fingerprint([self.pictures, *size])}.npy"
+        return image_encoder.of_frame(frame, vectors.of, cache, size)
 
     def about(self, daily: pd.DataFrame) -> dict[str, Any]:
         return about("The database of one installation", daily) | {"trending": False}
@@ -304,7 +310,8 @@ def text_branch(
     run: Stages, args: argparse.Namespace, cases: Sequence[dataset.Case], folder: Path, exact: Path
 ) -> tuple[Made, "Vectors"]:
     """Write text.onnx and tokenizer.json, in 8 bits into `folder` and in 32 into `exact`."""
-    encoder_from, examples = source_of(args.text_encoder), some_titles(cases)
+    encoder_from = source_of(args.text_encoder) if args.text_encoder else text_encoder.default_folder()
+    examples = some_titles(cases)
     encoder = run.make(
         "text-encoder", lambda: exported_text(encoder_from, examples), encoder_from, examples, code=[text_encoder]
     )
@@ -326,10 +333,8 @@ def some_titles(cases: Sequence[dataset.Case]) -> list[str]:
     return [titles[i] for i in chosen]
 
 
-def source_of(asked: str | None) -> Path | str:
+def source_of(asked: str) -> Path | str:
     """A folder of a Hugging Face encoder, or else its name on the hub."""
-    if asked is None:
-        return text_encoder.default_folder()
     return Path(asked) if Path(asked).is_dir() else asked
 
 
@@ -401,37 +406,44 @@ def image_branch(
     text: Made,
     folder: Path,
     exact: Path,
-) -> image_encoder.Nudge | None:
+    device: torch.device,
+) -> tuple[image_encoder.Nudge | None, tuple[int, int]]:
     """Write image.onnx, in 8 bits into `folder` and in 32 into `exact`; returns how images move the answers, or None
-    where there are too few to learn from.
+    where there are too few to learn from, and the size of the pictures that the encoder takes.
 
     Without thumbnails of its own a model keeps the shipped encoder, and its network does not listen to it.
     """
-    pictures = source.thumbnails(vectors, run)
+    taken = source_of(args.image_encoder) if args.image_encoder else None
+    pretrained, size = (None, features.IMAGE_SIZE) if taken is None else resnet.load(taken)
+    pictures = source.thumbnails(vectors, run, size)
     if pictures is None:
         for one in (folder, exact):
             shutil.copyfile(SHIPPED / "image.onnx", one / "image.onnx")
-        return None
+        return None, features.IMAGE_SIZE
+
+    def fitted() -> nn.Module:
+        if pretrained is not None:
+            return resnet.fit(pretrained, pictures, device)
+        return image_encoder.fit(pictures, args.seed, args.image_epochs)
+
     encoder = run.make(
         "image-encoder",
-        lambda: image_encoder.fit(pictures, args.seed, args.image_epochs),
-        text, source.pictures, args.seed, args.image_epochs,
-        code=[image_encoder],
+        fitted,
+        text, source.pictures, taken, args.seed, args.image_epochs,
+        code=[image_encoder] if taken is None else [image_encoder, resnet],
     )  # fmt: skip
     served = run.make(
-        "image-branch",
-        lambda: serve_images(encoder.value, pictures),
-        encoder,
-        code=[image_encoder, export],
+        "image-branch", lambda: serve_images(encoder.value, pictures), encoder, code=[image_encoder, export]
     )
     files, nudge = served.value
     (folder / "image.onnx").write_bytes(files["8 bits"])
     (exact / "image.onnx").write_bytes(files["32 bits"])
-    return nudge
+    torch.save(encoder.value, exact / "image.pt")
+    return nudge, size
 
 
 def serve_images(
-    encoder: image_encoder.ImageEncoder, pictures: image_encoder.Thumbnails
+    encoder: nn.Module, pictures: image_encoder.Thumbnails
 ) -> tuple[dict[str, bytes], image_encoder.Nudge]:
     """The encoder's ONNX files, and what its images tell as they are served."""
     examples = pictures.pixels[:: max(1, len(pictures.pixels) // export.CALIBRATION_PICTURES)]
@@ -449,14 +461,25 @@ def serve_images(
 
 
 def fit_members(
-    run: Stages, args: argparse.Namespace, arrays: fit.Arrays, rows: np.ndarray, needs: list, device: torch.device
+    run: Stages,
+    args: argparse.Namespace,
+    arrays: fit.Arrays,
+    rows: np.ndarray,
+    fold: np.ndarray,
+    needs: list,
+    device: torch.device,
 ) -> list[Made[Network]]:
-    """Networks by themselves, each from another start: the committee, and more if it takes more to tell the spread."""
+    """Networks by themselves, each from another start: the committee, and more if it takes more to tell the spread.
+
+    Each never meets the channels of its fold: on them it is asked what to promise for channels to come.
+    """
     return [
         run.make(
             f"network-{i}",
-            lambda seed=args.seed * 1000 + i: fit.fit(arrays, rows, seed, 1, args.epochs, device),
-            *needs, i,
+            lambda seed=args.seed * 1000 + i, left_out=fold == i: fit.fit(
+                arrays, rows, seed, 1, args.epochs, device, left_out
+            ),
+            *needs, i, args.members,
             code=[fit, network],
         )
         for i in range(max(args.members, trials.SEEDS))
@@ -520,23 +543,29 @@ def attach_image(committee: Network, nudge: image_encoder.Nudge, outliers: list[
 # --- promises ---------------------------------------------------------------------------------------
 
 
-def promises(committee: Network, arrays: fit.Arrays, prepared: Prepared, split: np.ndarray) -> dict[str, Any]:
-    """Calibration, intervals and base rates, all from the period kept for it."""
-    rows = np.flatnonzero(split == "calibrate")
-    out = dict(zip(OUTPUTS, fit.answers(committee, arrays, rows).T, strict=True))
-    alone = dict(zip(OUTPUTS, fit.answers(committee, arrays, rows, channel=False).T, strict=True))
-    draft_event, velocity_event = arrays.draft_event[rows], arrays.velocity_event[rows]
+def promises(
+    committee: Network, arrays: fit.Arrays, prepared: Prepared, split: np.ndarray, fold: np.ndarray
+) -> dict[str, Any]:
+    """Calibration, intervals and base rates, all from the period kept for it.
+
+    Probabilities are calibrated as they are served: by the committee, on the whole month. Intervals are
+    cross-conformal (Vovk 2015): on the channels that some member never met, each row by that member, so that what is
+    promised holds for channels to come. A member alone errs a little more than the committee: on the safe side.
+    """
+    month = np.flatnonzero(split == "calibrate")
+    served = dict(zip(OUTPUTS, fit.answers(committee, arrays, month).T, strict=True))
+    alone = dict(zip(OUTPUTS, fit.answers(committee, arrays, month, channel=False).T, strict=True))
+    draft_event, velocity_event = arrays.draft_event[month], arrays.velocity_event[month]
     asked = ~np.isnan(draft_event)
-    # Events of drafts drift by the month: the latest half of it stands nearest to the future.
-    published = np.array([prepared.cases[i].input.published_at.timestamp() for i in rows])
-    lately = asked & (published >= (published.min() + published.max()) / 2)
     # The yardstick's candidates only: what was first seen within three days of publication.
-    young = ~np.isnan(velocity_event) & (arrays.weight[rows] == 1)
+    young = ~np.isnan(velocity_event) & (arrays.weight[month] == 1)
     calibration = {
-        "draft": calibrate.platt(out["draft_logit"][lately], draft_event[lately]),
-        "draft_without_history": calibrate.platt(alone["draft_logit"][lately], draft_event[lately]),
-        "candidate": calibrate.platt(out["candidate_logit"][young], velocity_event[young]),
+        "draft": calibrate.platt(served["draft_logit"][asked], draft_event[asked]),
+        "draft_without_history": calibrate.platt(alone["draft_logit"][asked], draft_event[asked]),
+        "candidate": calibrate.platt(served["candidate_logit"][young], velocity_event[young]),
     }
+    rows = np.flatnonzero((split == "calibrate") & (fold >= 0))
+    out = dict(zip(OUTPUTS, fit.strangers(committee, arrays, rows, fold).T, strict=True))
     groups = np.array([scoring.interval_group(prepared.encoded[i]) for i in rows])
     intervals = {}
     for group in ("draft", "draft_without_history", *(name for name, _ in features.AGE_BANDS)):
@@ -596,6 +625,7 @@ def told(
     ranges: list[dict[str, Any]],
     periods: dataset.Periods,
     vectors: Vectors,
+    image_size: tuple[int, int],
 ) -> dict[str, Any]:
     """What the manifest says of how the model was made, and what serving needs beside the graphs."""
     return {
@@ -613,7 +643,12 @@ def told(
             "history": features.HISTORY,
             "text_width": int(vectors.table.shape[1]),
             "image_width": network.IMAGE,
-            "image_size": list(features.IMAGE_SIZE),
+            "image_size": list(image_size),
+        }
+        | {
+            name: Path(given).name
+            for name, given in (("text_encoder", args.text_encoder), ("image_encoder", args.image_encoder))
+            if given
         },
         "curve": {"ages": list(prepared.curve.ages), "gains": list(prepared.curve.gains)},
         "draft_base": prepared.draft_base,

@@ -361,7 +361,8 @@ def _trials(measured: dict[str, Any]) -> str:
         names = list(seeds[0]["figures"])
         lines += [
             "## How much the start and the split matter",
-            f"{len(seeds)} networks, each by itself, that differ in nothing but their seed; same split, latest period:",
+            f"{len(seeds)} networks, each by itself, that differ in their seed and in the channels they never met; "
+            "latest period:",
             table(
                 ("seed", *names),
                 [

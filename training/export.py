@@ -41,16 +41,18 @@ class FusionGraph(nn.Module):
 
 
 def write_fusion(network: nn.Module, width: int, path: Path, opset: int = OPSET) -> None:
-    """One row at a time: fixed shapes, so that onnxruntime plans its memory once."""
+    """Any number of rows from two on: one row alone would be summed in another order (`miles.scoring` doubles it)."""
+    n = 3
     example = (
-        torch.zeros(1, len(CONTEXT)),
-        torch.zeros(1, width),
-        torch.zeros(1, HISTORY, width),
-        torch.zeros(1, HISTORY, len(PAST)),
-        torch.zeros(1, IMAGE),
+        torch.zeros(n, len(CONTEXT)),
+        torch.zeros(n, width),
+        torch.zeros(n, HISTORY, width),
+        torch.zeros(n, HISTORY, len(PAST)),
+        torch.zeros(n, IMAGE),
     )
     names = ["context", "title", "history_titles", "history", "image"]
-    _export(FusionGraph(network).eval(), example, path, names, "answers", opset)
+    rows = torch.export.Dim.DYNAMIC(min=2, max=4096)
+    _export(FusionGraph(network).eval(), example, path, names, "answers", opset, {name: {0: rows} for name in names})
 
 
 def write_image(encoder: nn.Module, path: Path, examples: np.ndarray, opset: int = OPSET) -> None:
@@ -91,13 +93,23 @@ class _Pictures(CalibrationDataReader):
         return None if one is None else {"pixels": one[None]}
 
 
-def _export(module: nn.Module, example: tuple, path: Path, names: list[str], output: str, opset: int) -> None:
+def _export(
+    module: nn.Module,
+    example: tuple,
+    path: Path,
+    names: list[str],
+    output: str,
+    opset: int,
+    free: dict[str, Any] | None = None,
+) -> None:
+    """`free`: which dimensions of which inputs may be of any size."""
     torch.onnx.export(
         module,
         example,
         str(path),
         input_names=names,
         output_names=[output],
+        dynamic_shapes=free,
         opset_version=opset,
         dynamo=True,
         external_data=False,

@@ -1,16 +1,18 @@
 """Fits the network: one loss for both questions, with parts of the inputs hidden at random."""
 
+import hashlib
 import logging
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from miles.features import CONTEXT, GROUPS, HISTORY, Features, cohort
+from miles.features import CONTEXT, GROUPS, HISTORY, PAST, Features, cohort
 from training.dataset import Case
 from training.network import IMAGE, LEVELS, OUTPUTS, Member, Network
 
@@ -23,6 +25,9 @@ HIDE = {"channel": 0.08, "video": 0.04, "counts": 0.0, "title": 0.02}  # chance 
 HIDE_TITLE_VECTOR = 0.05
 CPU = torch.device("cpu")
 HIDE_NUMBER = 0.02  # of each single number
+# Weight of a draft without a channel in the answer of what it is worth: how famous a channel is behind a
+# title spreads ten times as wide as what one video does within a channel, and would drown it.
+NO_CHANNEL = 0.3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,7 +36,7 @@ class Arrays:
 
     context: np.ndarray  # (n, c) float32
     title: np.ndarray  # (n,) row of `vectors`
-    history: np.ndarray  # (n, 20, 2) float32
+    history: np.ndarray  # (n, 20, 3) float32
     vectors: np.ndarray  # (titles, w) float16
     cosine: np.ndarray  # (n, 20) float32, of the title and the earlier titles; 0 where there is none
     weight: np.ndarray  # (n,)
@@ -46,7 +51,7 @@ class Arrays:
 
 
 def pad_history(features: Features) -> np.ndarray:
-    """(20, 2) float32, NaN where the channel has no earlier video."""
+    """(20, 3) float32, NaN where the channel has no earlier video."""
     out = np.full((HISTORY, features.history.shape[1]), np.nan, dtype=np.float32)
     out[: len(features.history)] = features.history
     return out
@@ -148,21 +153,25 @@ def hide(inputs: dict[str, Tensor], rng: torch.Generator) -> tuple[dict[str, Ten
     context[single] = math.nan
     blind = torch.rand(n, generator=rng) < HIDE_TITLE_VECTOR
     title[blind] = cosine[blind] = 0.0
+    history[..., PAST.index("shared_words")] *= ~blind[:, None]
     return {"context": context, "title": title, "cosine": cosine, "history": history}, moved
 
 
-def loss_of(out: Tensor, a: Arrays, rows: np.ndarray, moved: Tensor) -> Tensor:
-    """Pinball losses of the quantiles and cross-entropies of the events, each over its own rows."""
+def loss_of(out: Tensor, a: Arrays, rows: np.ndarray, moved: Tensor, channel: Tensor) -> Tensor:
+    """Pinball losses of the quantiles and cross-entropies of the events, each over its own rows.
+
+    `channel` (n,): whether the network was shown one.
+    """
 
     def column(name: str) -> Tensor:
         return out[:, OUTPUTS.index(name)]
 
-    def over(values: np.ndarray, loss) -> Tensor:
+    def over(values: np.ndarray, loss, share: Tensor | float = 1.0) -> Tensor:
         y = torch.from_numpy(values[rows].astype(np.float32))
         if values is a.draft:
             y = y + moved
         asked = ~torch.isnan(y)
-        each = loss(torch.nan_to_num(y)) * asked * torch.from_numpy(a.weight[rows].astype(np.float32))
+        each = loss(torch.nan_to_num(y)) * asked * share * torch.from_numpy(a.weight[rows].astype(np.float32))
         return each.sum() / len(rows)
 
     def pinball(prediction: Tensor, level: float):
@@ -175,15 +184,26 @@ def loss_of(out: Tensor, a: Arrays, rows: np.ndarray, moved: Tensor) -> Tensor:
     total = total + over(a.velocity_event, event(column("candidate_logit"))) * 0.5
     total = total + over(a.velocity_7d, pinball(column("candidate_7d"), 0.5)) * 3
     for name, level in zip(("low", "middle", "high"), LEVELS, strict=True):
-        total = total + over(a.draft, pinball(column(f"draft_{name}"), level)) * 3
+        share = torch.where(channel, 1.0, NO_CHANNEL) if name == "middle" else 1.0
+        total = total + over(a.draft, pinball(column(f"draft_{name}"), level), share) * 3
         total = total + over(a.velocity, pinball(column(f"candidate_{name}"), level)) * 3
     return total
 
 
 def fit(
-    arrays: Arrays, rows: np.ndarray, seed: int, members: int, epochs: int = EPOCHS, device: torch.device = CPU
+    arrays: Arrays,
+    rows: np.ndarray,
+    seed: int,
+    members: int,
+    epochs: int = EPOCHS,
+    device: torch.device = CPU,
+    left_out: np.ndarray | None = None,
 ) -> Network:
-    """A committee fitted on `rows`; the same seed gives the same weights on the same machine."""
+    """A committee fitted on `rows`; the same seed gives the same weights on the same machine.
+
+    `left_out` (len(arrays),) bool: of `rows`, what is not learnt from. All of `rows` set the scale of the inputs,
+    so that networks that leave out different parts can sit in one committee.
+    """
     network = Network(arrays.context.shape[1], arrays.vectors.shape[1], members)
     known = arrays.context[rows]
     n = np.maximum((~np.isnan(known)).sum(axis=0), 1)  # what is known of no case at all stays 0
@@ -194,6 +214,8 @@ def fit(
     # The matrices are small: a second thread waits more than it works, and sums in another order.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    if left_out is not None:
+        rows = rows[~left_out[rows]]
     for i in range(members):
         torch.manual_seed(seed * 1000 + i)
         member = Member(arrays.context.shape[1], arrays.vectors.shape[1])
@@ -219,7 +241,8 @@ def _fit_member(
             x, seen = network.standardize(inputs["context"])
             given = (x, seen, inputs["title"], inputs["cosine"], inputs["history"], no_image(len(batch)))
             out = member(*(part.to(device) for part in given))
-            loss = loss_of(out.cpu(), a, batch, moved)
+            channel = ~torch.isnan(inputs["history"][:, 0, 0])
+            loss = loss_of(out.cpu(), a, batch, moved, channel)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(member.parameters(), 1.0)
@@ -244,3 +267,28 @@ def answers(network: Network, a: Arrays, rows: np.ndarray, channel: bool = True)
         rest = inputs["title"], inputs["cosine"], inputs["history"], no_image(len(x))
         out.append(torch.stack([m(x, known, *rest) for m in network.members]).mean(0).numpy())
     return np.concatenate(out)
+
+
+def folds(cases: Sequence[Case], members: int) -> np.ndarray:
+    """For each case the member of the committee that never learns from its channel, (n,) int; -1: all of them do."""
+    parts = 2 * members  # half of the channels tell what to promise, and each member learns from most of them
+    names = [str(case.input.channel_id or case.input.key) for case in cases]
+    part = np.array([int(hashlib.sha256(f"fold {name}".encode()).hexdigest(), 16) % parts for name in names])
+    return np.where(part < members, part, -1)
+
+
+def strangers(committee: Network, a: Arrays, rows: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """As `answers`, but each row by the member of its fold, which never met its channel: as with channels to come."""
+    out = np.zeros((len(rows), len(OUTPUTS)), dtype=np.float32)
+    for i in np.unique(fold[rows]):
+        mine = fold[rows] == i
+        out[mine] = answers(only(committee, int(i)), a, rows[mine])
+    return out
+
+
+def only(committee: Network, member: int) -> Network:
+    """The network of one member."""
+    alone = Network(len(committee.mean), 0, 0)
+    alone.mean, alone.scale = committee.mean, committee.scale
+    alone.members = nn.ModuleList([committee.members[member]])
+    return alone.eval()

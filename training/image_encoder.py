@@ -34,7 +34,7 @@ LATEST = 0.2  # share of the videos, the latest, that is kept for measuring
 class Thumbnails:
     """Videos with a picture, oldest first; row i of each belongs to video i."""
 
-    pixels: np.ndarray  # (n, 72, 128, 3) uint8
+    pixels: np.ndarray  # (n, height, width, 3) uint8; 72 x 128 for the encoder trained here
     titles: np.ndarray  # (n, w) float32, vectors of the titles
     success: np.ndarray  # (n,) log10 views minus the mean of the month; counts were read only once
     month: np.ndarray  # (n,) months since year 0
@@ -78,20 +78,20 @@ class ImageEncoder(nn.Module):
         return self.out(self.blocks(self.stem(x)).mean((2, 3)))
 
 
-def read(folder: Path, vector_of, work: Path) -> Thumbnails:
+def read(folder: Path, vector_of, work: Path, size: tuple[int, int] = IMAGE_SIZE) -> Thumbnails:
     """The thumbnails of the data folder; `vector_of(titles) -> (n, w)`."""
     frame = pd.read_parquet(
         folder / "youtube_thumbnails_2020_21.parquet", columns=["title", "published_at", "view_count", "image"]
     )
-    return of_frame(frame, vector_of, work / f"pixels-{IMAGE_SIZE[0]}x{IMAGE_SIZE[1]}.npy")
+    return of_frame(frame, vector_of, work / f"pixels-{size[0]}x{size[1]}.npy", size)
 
 
-def of_frame(frame: pd.DataFrame, vector_of, cache: Path) -> Thumbnails:
+def of_frame(frame: pd.DataFrame, vector_of, cache: Path, size: tuple[int, int] = IMAGE_SIZE) -> Thumbnails:
     """The thumbnails of title, published_at, view_count and image (bytes); decoded once into `cache`."""
     frame = frame.sort_values("published_at", kind="stable").reset_index(drop=True)
     if not cache.exists():
-        decoded = [pixels(image) for image in frame["image"]]
-        blank = np.zeros((IMAGE_SIZE[1], IMAGE_SIZE[0], 3), dtype=np.uint8)
+        decoded = [pixels(image, size) for image in frame["image"]]
+        blank = np.zeros((size[1], size[0], 3), dtype=np.uint8)
         np.save(cache, np.stack([blank if d is None else d for d in decoded]))
     shown = np.load(cache)
     readable = shown.reshape(len(shown), -1).any(axis=1)
@@ -143,7 +143,7 @@ def _jitter(shown: Tensor, rng: torch.Generator) -> Tensor:
 
 
 @torch.no_grad()
-def encode(encoder: ImageEncoder, shown: np.ndarray) -> np.ndarray:
+def encode(encoder: nn.Module, shown: np.ndarray) -> np.ndarray:
     """(n, 72, 128, 3) uint8 -> (n, 64) float32."""
     return np.concatenate([encoder(torch.from_numpy(shown[i : i + 256])).numpy() for i in range(0, len(shown), 256)])
 

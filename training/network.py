@@ -4,8 +4,13 @@ Knows nothing about files. Not knowing something is NaN in its inputs; it makes 
 so that one graph serves drafts and candidates with anything but the title missing.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from miles.features import CONTEXT, LATEST, SETTLED
 
 #: What the graph answers, per row. Low, middle and high are log10 relative to `Features.base`;
 #: logits are before calibration.
@@ -16,84 +21,112 @@ OUTPUTS = (
 LEVELS = (0.1, 0.5, 0.9)  # quantiles of low, middle, high
 
 WIDTH = 96  # of the fused state
-HEADS = 8  # ways to look back at the channel's titles
+HEADS = 8  # ways to look back at the channel's titles in favour of the recent; as many without
+LATELY = 0.25
+SETTLED_LOG = math.log10(1 + SETTLED)  # as `features.PAST` counts days
 IMAGE = 64  # of the image encoder's vector
 
 
 class LookBack(nn.Module):
     """What earlier videos of the channel with a similar title did, in several ways at once.
 
-    Attention by the likeness of titles, more or less sharp, more or less in favour of the recent.
-    Values are how far each earlier video lay above the channel's usual: a title about what worked
-    before inherits some of it.
+    Attention by the likeness of titles (of meaning, of words), more or less sharp, half of the ways more
+    or less in favour of the recent. Values are how far each earlier video lay above the channel's usual:
+    a title about what worked before inherits some of it.
     """
 
-    size = 3 * HEADS + 2
+    size = 3 * 2 * HEADS + 4
 
-    def __init__(self) -> None:
+    def __init__(self, lately: float) -> None:
+        """lately: how much the last days' videos count beside others, 0 to 1, see `features._settled`."""
         super().__init__()
-        self.sharpness = nn.Parameter(torch.linspace(2.0, 16.0, HEADS))
+        self.lately = math.log(lately)
+        half = torch.tensor([3.0, 6.0, 12.0, 24.0])
+        by_meaning = torch.cat([torch.linspace(2.0, 16.0, HEADS), half, torch.zeros(4)])
+        by_words = torch.cat([torch.zeros(HEADS), torch.zeros(4), half])
+        self.sharpness = nn.Parameter(torch.stack([by_meaning, by_words]))
         self.recency = nn.Parameter(torch.linspace(0.0, -2.0, HEADS))
 
     def forward(self, cosine: Tensor, past: Tensor) -> Tensor:
-        """cosine (n, 20), past (n, 20, 2), NaN where there is no earlier video -> (n, size)."""
+        """cosine (n, 20), past (n, 20, 3), NaN where there is no earlier video -> (n, size)."""
         deviation, days = past[..., 0], past[..., 1]
         known = ~torch.isnan(deviation)
         deviation = torch.nan_to_num(deviation).clamp(-2, 2)[..., None]
         days = torch.nan_to_num(days, nan=1.0)[..., None]
-        logits = self.sharpness * cosine[..., None] + self.recency * days
+        alike = torch.stack([cosine, torch.nan_to_num(past[..., 2])], dim=-1) * known[..., None]
+        recency = F.pad(self.recency, (0, HEADS))
+        logits = alike @ self.sharpness + recency * days + self.lately * (days <= SETTLED_LOG)
         weight = torch.softmax(logits.masked_fill(~known[..., None], -1e4), dim=1) * known[..., None]
-        mean = (cosine * known).sum(1, keepdim=True) / known.sum(1, keepdim=True).clamp(min=1)
-        nearest = cosine.masked_fill(~known, -1.0).amax(1, keepdim=True)
         return torch.cat(
             [
                 (weight * deviation).sum(1) * 4,
                 (weight * deviation.abs()).sum(1) * 4,
-                (weight * cosine[..., None]).sum(1),
-                mean,
-                nearest,
+                (weight * alike[..., :1]).sum(1),
+                alike.sum(1) / known.sum(1, keepdim=True).clamp(min=1),
+                alike.masked_fill(~known[..., None], -1.0).amax(1),
             ],
             dim=-1,
         )
 
 
-class Member(nn.Module):
-    """One member of the committee. Shapes as in `Network`; cosine (n, 20) of title and earlier titles."""
+class Trunk(nn.Module):
+    """Numbers, the channel's past and the title, fused behind a gate: (n, WIDTH)."""
 
-    def __init__(self, context: int, width: int) -> None:
+    columns: Tensor
+
+    def __init__(self, columns: list[int], width: int, lately: float) -> None:
         super().__init__()
-        self.look_back = LookBack()
-        self.numbers = nn.Sequential(
-            nn.Linear(2 * context + LookBack.size, 2 * WIDTH), nn.GELU(), nn.Dropout(0.1), nn.Linear(2 * WIDTH, WIDTH)
-        )
+        self.register_buffer("columns", torch.tensor(columns))
+        self.look_back = LookBack(lately)
+        n = 2 * len(columns) + LookBack.size
+        self.numbers = nn.Sequential(nn.Linear(n, 2 * WIDTH), nn.GELU(), nn.Dropout(0.1), nn.Linear(2 * WIDTH, WIDTH))
         self.title = nn.Sequential(
             nn.Dropout(0.2), nn.Linear(width, 48), nn.GELU(), nn.Dropout(0.1), nn.Linear(48, WIDTH)
         )
-        self.gate = nn.Linear(2 * context + LookBack.size, 1)
+        self.gate = nn.Linear(n, 1)
         self.body = nn.Sequential(nn.GELU(), nn.Dropout(0.1), nn.Linear(WIDTH, WIDTH), nn.GELU())
-        self.draft = nn.Linear(WIDTH, 4)
+
+    def forward(self, x: Tensor, known: Tensor, title: Tensor, cosine: Tensor, past: Tensor) -> Tensor:
+        numbers = torch.cat([x[:, self.columns], known[:, self.columns], self.look_back(cosine, past)], dim=-1)
+        return self.body(self.numbers(numbers) + torch.sigmoid(self.gate(numbers)) * self.title(title * 10))
+
+
+class Member(nn.Module):
+    """One member of the committee. Shapes as in `Network`; cosine (n, 20) of title and earlier titles.
+
+    Two trunks: what a draft is worth is answered without the channel's last days, all else with them.
+    """
+
+    def __init__(self, context: int, width: int) -> None:
+        super().__init__()
+        latest = [CONTEXT.index(name) for name in LATEST]
+        self.steady = Trunk([i for i in range(context) if i not in latest], width, lately=LATELY)
+        self.full = Trunk(list(range(context)), width, lately=1.0)
+        self.middle = nn.Linear(WIDTH, 1)
+        self.draft = nn.Linear(WIDTH, 3)
         self.candidate = nn.Linear(WIDTH, 5)
-        # The image speaks last and softly: it is learnt on other videos than the rest (`image.py`).
+        # The image speaks last and softly: it is learnt on other videos than the rest (`image_encoder.py`).
         self.image = nn.Linear(IMAGE, 2)
         nn.init.zeros_(self.image.weight)
         nn.init.zeros_(self.image.bias)
 
     def forward(self, x: Tensor, known: Tensor, title: Tensor, cosine: Tensor, past: Tensor, image: Tensor) -> Tensor:
-        numbers = torch.cat([x, known, self.look_back(cosine, past)], dim=-1)
-        fused = self.numbers(numbers) + torch.sigmoid(self.gate(numbers)) * self.title(title * 10)
-        state = self.body(fused)
-        draft, candidate = self.draft(state), self.candidate(state)
+        given = (x, known, title, cosine, past)
+        middle = self.middle(self.steady(*given))
+        state = self.full(*given)
+        low, high, logit = self.draft(state).split(1, dim=-1)
         seen = ~torch.isnan(image[:, :1])
         shift = torch.tanh(self.image(torch.nan_to_num(image))) * seen
+        draft = torch.cat([low, middle, high, logit], dim=-1)
         draft = draft + torch.cat([shift[:, :1].expand(-1, 3), shift[:, 1:]], dim=-1)
-        return torch.cat([draft, candidate], dim=-1)
+        return torch.cat([draft, self.candidate(state)], dim=-1)
 
 
 class Network(nn.Module):
     """A committee of equals: the mean answer of `members` networks from different starts.
 
     context (n, c) with NaN for not known, title (n, w), history_titles (n, 20, w),
-    history (n, 20, 2) NaN-padded, image (n, 64) or NaN -> (n, len(OUTPUTS)).
+    history (n, 20, 3) NaN-padded, image (n, 64) or NaN -> (n, len(OUTPUTS)).
     """
 
     mean: Tensor

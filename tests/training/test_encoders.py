@@ -1,14 +1,22 @@
 """Text and image encoders from Hugging Face: loaded by the real transformers code, tiny and random, exported and run."""
 
+import io
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import transformers
+from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from training import export, image_encoder, text_encoder
+from miles import features, scoring
+from miles.errors import MilesError
+from miles.features import ScoreInput
+from training import __main__ as training_run
+from training import export, image_encoder, resnet, text_encoder
 
 # Of torch and transformers, about themselves, while they export.
 pytestmark = [
@@ -155,6 +163,12 @@ def test_outlying_channels_are_shrunk_where_that_lessens_the_error():
     assert chosen.error < plain.error / 3
 
 
+def picture(seed: int) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pictures(seed + 1, 64, 40)[0]).save(out, "PNG")
+    return out.getvalue()
+
+
 def pictures(n: int, width: int, height: int) -> np.ndarray:
     """Noise, smooth where it is one octave up: (n, height, width, 3) uint8."""
     rng = np.random.default_rng(n)
@@ -174,3 +188,99 @@ def test_the_exported_image_encoder_agrees_with_the_trained_one(tmp_path):
     assert np.corrcoef(exported.ravel(), trained.ravel())[0, 1] > 0.99  # 8 bits
     alone = [image_encoder.Served(tmp_path / "image.onnx").encode(one[None])[0] for one in shown[:5]]
     assert np.array_equal(exported[:5], alone)
+
+
+@pytest.fixture(scope="module")
+def tiny_resnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Hugging Face folder of a tiny ResNet with random weights and a normalisation of its own."""
+    folder = tmp_path_factory.mktemp("resnet")
+    torch.manual_seed(0)
+    config = transformers.ResNetConfig(
+        embedding_size=8, hidden_sizes=[16, 24, 32, 48], depths=[1, 1, 1, 1], layer_type="bottleneck"
+    )
+    model = transformers.ResNetModel(config).train()
+    with torch.no_grad():  # so that its normalisations have seen something
+        model(pixel_values=torch.randn(16, 3, 64, 96))
+    model.eval().save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps(
+            {
+                "image_processor_type": "ConvNextImageProcessor",
+                "size": {"shortest_edge": 64},
+                "crop_pct": 0.875,
+                "do_rescale": True,
+                "rescale_factor": 1 / 255,
+                "do_normalize": True,
+                "image_mean": [0.485, 0.456, 0.406],
+                "image_std": [0.229, 0.224, 0.225],
+            }
+        )
+    )
+    return folder
+
+
+def test_a_resnet_sees_what_transformers_shows_it(tiny_resnet):
+    encoder, (width, height) = resnet.load(tiny_resnet)
+    assert (width, height) == (96, 64)  # about 16:9 and 64 x 64 pixels, in steps of 32
+    shown = pictures(3, width, height)
+    values = (shown.transpose(0, 3, 1, 2) / 255 - np.array([0.485, 0.456, 0.406])[:, None, None]) / np.array(
+        [0.229, 0.224, 0.225]
+    )[:, None, None]
+    model = transformers.ResNetModel.from_pretrained(tiny_resnet).eval()
+    with torch.no_grad():
+        expected = model(pixel_values=torch.from_numpy(values).float()).pooler_output.flatten(1)
+        np.testing.assert_allclose(encoder.features(torch.from_numpy(shown)), expected, atol=1e-4)
+
+
+def test_the_sizes_of_resnet_50_make_a_wide_picture():
+    assert resnet.picture_size({"shortest_edge": 224}) == (288, 160)
+
+
+def test_an_exported_resnet_agrees_with_the_one_that_was_loaded(tmp_path, tiny_resnet):
+    encoder, size = resnet.load(tiny_resnet)
+    shown = pictures(60, *size)
+    export.write_image(encoder, tmp_path / "image.onnx", shown)
+    export.write_plain_image(encoder, tmp_path / "exact.onnx", shown)
+    loaded = image_encoder.encode(encoder, shown)
+    exact = image_encoder.Served(tmp_path / "exact.onnx").encode(shown)
+    np.testing.assert_allclose(exact, loaded, atol=1e-4)
+    rounded = image_encoder.Served(tmp_path / "image.onnx").encode(shown)
+    assert np.corrcoef(rounded.ravel(), loaded.ravel())[0, 1] > 0.98  # 8 bits
+
+
+def test_a_projection_finds_what_pictures_tell_of_titles_and_success(tiny_resnet):
+    encoder, size = resnet.load(tiny_resnet)
+    shown = pictures(400, *size)
+    known = resnet.encoded(encoder, shown, torch.device("cpu"))
+    known = (known - known.mean(0)) / known.std(0)
+    success = known[:, 3] - known[:, 5]
+    titles = known[:, :8] / np.linalg.norm(known[:, :8], axis=1, keepdims=True)
+    month = np.zeros(len(shown), dtype=int)
+    data = image_encoder.Thumbnails(shown, titles.astype(np.float32), success.astype(np.float32), month)
+    fitted = resnet.fit(encoder, data, torch.device("cpu"))
+    vectors = image_encoder.encode(fitted, shown)
+    assert vectors.shape == (400, 64)
+    assert image_encoder.measure(vectors, data).image_alone > 0.8
+    assert np.array_equal(vectors, image_encoder.encode(resnet.fit(encoder, data, torch.device("cpu")), shown))
+
+
+def test_what_is_no_resnet_is_refused(tmp_path):
+    with pytest.raises(MilesError, match=r"takes a ResNet.*bert"):
+        resnet.load(saved(tmp_path, BERTS["bert"]))
+
+
+def test_a_model_with_encoders_from_hugging_face_is_trained_loaded_and_scores(tmp_path, data_folder, tiny_resnet):
+    text = saved(tmp_path / "mpnet", OTHERS["mpnet"])
+    given = ["--data", data_folder, "--out", tmp_path / "model", "--work", tmp_path / "work", "--text-encoder", text]
+    given += ["--image-encoder", tiny_resnet, "--epochs", 1, "--members", 1, "--device", "cpu"]
+    training_run.main([str(one) for one in given])
+    model = scoring.load(tmp_path / "model")
+    assert model.image_size == (96, 64)
+    assert model.manifest["inputs"]["text_width"] == SMALL["hidden_size"]
+    assert model.manifest["inputs"]["image_encoder"] == tiny_resnet.name
+    assert features.pixels(picture(1), model.image_size).shape == (64, 96, 3)
+    plain = ScoreInput("plain", "how to bake bread")
+    drafts = [plain, *(replace(plain, key=str(i), thumbnail=picture(i)) for i in range(3))]
+    scores = model.score(drafts)
+    assert len({score.predicted_velocity for score in scores}) == 4
+    assert [model.score([draft])[0] for draft in drafts] == scores

@@ -114,7 +114,7 @@ def test_another_seed_makes_another_version_and_fits_anew(whole: Path, monkeypat
     args = training.arguments(["--data", "x", "--seed", "1"])
     with monkeypatch.context() as patch:
         patch.setattr(fit, "fit", lambda *given: given[2])
-        seeds = training.fit_members(run, args, None, None, [], None)  # type: ignore[arg-type]
+        seeds = training.fit_members(run, args, None, None, np.zeros(1), [], None)  # type: ignore[arg-type]
     assert seeds == [1000, 1001, 1002]
     assert made == ["network-0", "network-1", "network-2"]
 

@@ -2,6 +2,7 @@
 
 import io
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -14,7 +15,10 @@ from miles.features import (
     CONTEXT,
     GROUPS,
     HISTORY,
+    LATEST,
     MIN_HISTORY,
+    PAST,
+    SETTLED_CHANNEL,
     GrowthCurve,
     PastVideo,
     ScoreInput,
@@ -99,6 +103,46 @@ def test_below_five_earlier_videos_a_draft_has_no_channel():
     assert np.isnan(few.context[GROUPS["channel"]]).all()
     enough = encode(draft(history=tuple(past(i) for i in range(MIN_HISTORY))), CURVE, 4.0)
     assert enough.usual == pytest.approx(CURVE.log_views_24h(1000, 20 / 24))
+
+
+def test_what_a_draft_is_worth_does_not_hang_on_what_its_siblings_of_the_last_days_reached():
+    """Of two videos a day apart the first must not push the second up, whatever their titles."""
+
+    def encoded(sibling_views: int) -> np.ndarray:
+        older = tuple(past(i, views=1000 * (1 + i % 3)) for i in range(9))
+        sibling = past(14, views=sibling_views)
+        return encode(draft(published_at=DAY_0 + timedelta(days=16), history=(*older, sibling)), CURVE, 4.0).context
+
+    usual, hit = encoded(2001), encoded(2_000_000)  # both no lower than the median, which stays
+    moved = {name for name, a, b in zip(CONTEXT, usual, hit, strict=True) if not np.isclose(a, b, equal_nan=True)}
+    assert "mean3" in moved
+    assert moved <= set(LATEST)
+
+
+def test_what_is_settled_is_older_than_three_days():
+    history = tuple(past(i) for i in range(10))
+    context = encode(draft(published_at=DAY_0 + timedelta(days=11), history=history), CURVE, 4.0).context
+    assert context[CONTEXT.index("settled_n")] == pytest.approx(math.log10(1 + 8))  # days 8 and 9 are 3 and 2 days ago
+    fresh = tuple(past(10 - i / 10, hours_until_seen=4) for i in range(1, 8))
+    context = encode(draft(published_at=DAY_0 + timedelta(days=11), history=fresh), CURVE, 4.0).context
+    assert np.isnan(context[[CONTEXT.index(name) for name in SETTLED_CHANNEL]]).all()
+
+
+@pytest.mark.parametrize(
+    ("earlier", "share"),
+    [
+        ("Bread baked in a SHOE", 1.0),  # capitals don't count
+        ("Bread baked in a shoe 2", 1.0),  # nor numbers: parts of a series
+        ("Bread", 0.2),
+        ("Ein Schuh", 0.0),
+        ("", 0.0),
+        ("12 / 13", 0.0),  # no words at all
+    ],
+)
+def test_titles_are_alike_by_the_words_they_share(earlier, share):
+    history = (*(past(i) for i in range(5)), replace(past(6), title=earlier))
+    row = encode(replace(draft(history=history), title="Bread baked in a shoe"), CURVE, 4.0)
+    assert row.history[0, PAST.index("shared_words")] == pytest.approx(share)
 
 
 def test_counts_are_masked_for_drafts_even_where_they_are_known():
