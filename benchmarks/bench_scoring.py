@@ -8,12 +8,16 @@ takes rows that no round has seen, so nothing comes from memory, and gives the s
 other. Times are end to end, from a title and the bytes of a picture to the scores; ratios are medians over the rounds,
 with the worst and the best beside them. Use an otherwise idle computer.
 
+Pictures come twice: as Miles keeps them (JPEG, 1280 x 720 pixels; made from the data's, which are small), and as they
+lie in the data (WebP, 224 pixels wide: half of the time of either side goes into the same decoder).
+
 PyTorch runs as one would run it: eager, 32 bits, all processors, titles sorted by length and padded in batches of 32,
-pictures decoded by the same code as ours. It answers what the shipped model answers: the last line compares the two.
-Both sides do without a channel's history. Sentence-transformers encodes with its own defaults.
+pictures opened, converted and resized by Pillow. It answers what the shipped model answers: the last lines compare the
+two. Both sides do without a channel's history. Sentence-transformers encodes with its own defaults.
 """
 
 import argparse
+import io
 import os
 import pickle
 import random
@@ -22,11 +26,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image, ImageOps
 from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
@@ -37,6 +43,7 @@ from training import text_encoder
 
 EXACT = Path(__file__).resolve().parent.parent / "training" / "work" / "fp32"
 BATCH = 32  # rows; sentence-transformers' own default
+LARGE = (1280, 720)  # pixels
 ALONE = 24  # drafts scored one by one, per round
 
 
@@ -53,7 +60,7 @@ def main() -> None:
         raise SystemExit(f"{given.exact} lacks the network in 32 bits: make it with `make train DATA=folder`.")
     torch.set_num_threads(len(os.sched_getaffinity(0)))
 
-    drafts, titles = read(given.data, given.rounds * (given.rows + ALONE) + given.rows, given.rounds * given.rows)
+    drafts, titles = read(given.data, given.rounds * (2 * given.rows + ALONE) + given.rows, given.rounds * given.rows)
     ours = scoring.load(given.model)
     eager = Eager(given.exact, given.text_encoder or text_encoder.default_folder(), ours)
     sentences = SentenceTransformer(str(given.text_encoder or text_encoder.default_folder()), device="cpu")
@@ -62,19 +69,23 @@ def main() -> None:
     served = np.array([[s.predicted_velocity, s.viral_score] for s in ours.score(warm)])
     sentences.encode([draft.title for draft in warm])
 
-    batch, alone, encoded = Race("title + thumbnail, batch"), Race("one draft, warm"), Race("titles only")
+    batch, small = Race("title + 1280 x 720 JPEG, batch"), Race("title + 224 px WebP, batch")
+    alone, encoded = Race("one draft (1280 x 720), warm"), Race("titles only")
     for i in range(given.rounds):
-        rows = drafts[i * (given.rows + ALONE) :][: given.rows + ALONE]
+        rows = drafts[i * (2 * given.rows + ALONE) :][: 2 * given.rows + ALONE]
+        as_they_lie, large = rows[: given.rows], [as_kept(draft) for draft in rows[given.rows :]]
+        single, large = large[:ALONE], large[ALONE:]
         some = titles[i * given.rows :][: given.rows]
-        batch.lap(lambda rows=rows: ours.score(rows[ALONE:]), lambda rows=rows: eager.answers(rows[ALONE:]), given.rows)
+        batch.lap(lambda r=large: ours.score(r), lambda r=large: eager.answers(r), given.rows)
+        small.lap(lambda r=as_they_lie: ours.score(r), lambda r=as_they_lie: eager.answers(r), given.rows)
         alone.lap(
-            lambda rows=rows: [ours.score([row]) for row in rows[:ALONE]],
-            lambda rows=rows: [eager.answers([row]) for row in rows[:ALONE]],
+            lambda r=single: [ours.score([draft]) for draft in r],
+            lambda r=single: [eager.answers([draft]) for draft in r],
             ALONE,
         )
-        encoded.lap(lambda some=some: ours.embed_titles(some), lambda some=some: sentences.encode(some), given.rows)
-    print(f"{'':28}{'ours':>10}{'theirs':>10}   times faster (worst … best of {given.rounds} rounds)")
-    for race in (batch, alone, encoded):
+        encoded.lap(lambda s=some: ours.embed_titles(s), lambda s=some: sentences.encode(s), given.rows)
+    print(f"{'':30}{'ours':>10}{'theirs':>10}   times faster (worst … best of {given.rounds} rounds)")
+    for race in (batch, small, alone, encoded):
         print(race)
     sizes(given.model, given.exact)
     print(f"peak memory of a process that scores {len(drafts)} drafts: {peak(given.model, drafts):.0f} MB")
@@ -94,6 +105,14 @@ def read(folder: Path, drafts: int, titles: int) -> tuple[list[ScoreInput], list
     named = pd.read_parquet(folder / "youtube_trending_2025_26.parquet", columns=["title"])["title"]
     named = named.dropna().drop_duplicates().sample(titles, random_state=0)
     return [ScoreInput(str(i), row.title, bytes(row.image)) for i, row in enumerate(shown.itertuples())], named.tolist()
+
+
+def as_kept(draft: ScoreInput) -> ScoreInput:
+    """The draft with its picture as a source gives it."""
+    out = io.BytesIO()
+    shown = Image.open(io.BytesIO(draft.thumbnail or b"")).convert("RGB")
+    ImageOps.fit(shown, LARGE, Image.Resampling.BICUBIC).save(out, "JPEG", quality=85)
+    return replace(draft, thumbnail=out.getvalue())
 
 
 class Eager:
@@ -141,12 +160,14 @@ class Eager:
     def images(self, drafts: Sequence[ScoreInput]) -> torch.Tensor:
         vectors = torch.full((len(drafts), self._image_width), torch.nan)
         for low in range(0, len(drafts), BATCH):
-            shown = [features.pixels(draft.thumbnail or b"") for draft in drafts[low : low + BATCH]]
-            seen = [i for i, one in enumerate(shown) if one is not None]
-            if seen:
-                pixels = torch.from_numpy(np.stack([shown[i] for i in seen]))
-                vectors[[low + i for i in seen]] = self._image(pixels)
+            shown = [self._opened(draft.thumbnail or b"") for draft in drafts[low : low + BATCH]]
+            vectors[low : low + len(shown)] = self._image(torch.from_numpy(np.stack(shown)))
         return vectors
+
+    def _opened(self, picture: bytes) -> np.ndarray:
+        """(height, width, 3) uint8"""
+        shown = Image.open(io.BytesIO(picture)).convert("RGB")
+        return np.asarray(ImageOps.fit(shown, self._size, Image.Resampling.BILINEAR))
 
 
 class Race:
@@ -170,7 +191,7 @@ class Race:
         ratios = np.array(self._theirs) / np.array(self._ours)
         ms = [float(np.median(times)) / self._rows * 1e3 for times in (self._ours, self._theirs)]
         return (
-            f"{self.name:28}{ms[0]:7.2f} ms{ms[1]:7.2f} ms   "
+            f"{self.name:30}{ms[0]:7.2f} ms{ms[1]:7.2f} ms   "
             f"{np.median(ratios):5.1f} ({ratios.min():.1f} … {ratios.max():.1f})   {1e3 / ms[0]:,.0f} rows/s"
         )
 

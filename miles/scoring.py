@@ -280,21 +280,25 @@ class Together:
         self._pool = ThreadPoolExecutor(max(self._helpers, 1), thread_name_prefix="scoring")
 
     def run(self, jobs: Sequence[Callable[[], R]]) -> list[R]:
-        """What the jobs give, in their order. Jobs must not call this themselves."""
+        """What the jobs give, in their order. Jobs must not call this themselves.
+
+        The helpers begin at the end: so one works on titles while another decodes pictures, which Pillow
+        partly does under Python's lock.
+        """
         results: dict[int, R] = {}
         waiting = deque(enumerate(jobs))
 
-        def work() -> None:
+        def work(take: Callable[[], tuple[int, Callable[[], R]]]) -> None:
             while waiting:
                 try:
-                    i, job = waiting.popleft()
+                    i, job = take()
                 except IndexError:  # another thread was faster
                     return
                 results[i] = job()
 
-        helpers = [self._pool.submit(work) for _ in range(min(self._helpers, len(jobs) - 1))]
+        helpers = [self._pool.submit(work, waiting.pop) for _ in range(min(self._helpers, len(jobs) - 1))]
         try:
-            work()
+            work(waiting.popleft)
         finally:
             waiting.clear()  # after a failure; else it is empty
             started = [helper for helper in helpers if not helper.cancel()]
