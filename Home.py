@@ -1,21 +1,23 @@
 """Miles's dashboard: the frame around every page. `streamlit run Home.py`, or `python -m miles up`.
 
-Streamlit's server imports this file once and finds `app`: the pages, and the HTTP API beside them at /api.
+Streamlit's server imports this file once and finds `app`: the pages, and beside them the HTTP API at /api and the
+exports at /export.
 For each visitor it then runs the file again, as a script.
 """
 
 from pathlib import Path
 
 import streamlit as st
-from starlette.routing import Mount
+from starlette.routing import Mount, Route
 
 FOLDER = Path(__file__).parent
 
 if __name__ == "Home":  # the server's import, not a visitor's run
     from miles.api_beside import Beside
+    from miles.downloads import download
 
     api = Beside()
-    app = st.App(__file__, routes=[Mount("/api", api)], lifespan=api.running)
+    app = st.App(__file__, routes=[Mount("/api", api), Route("/export/{name}", download)], lifespan=api.running)
 else:
     from ui import page
 

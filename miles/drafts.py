@@ -67,7 +67,7 @@ def save_draft(
     cleaned = candidates.text(title, candidates.MAX_TITLE)
     if cleaned is None:
         raise MilesError("A draft needs a title. Type one and save again.")
-    _remember_user(connection)
+    remember_user(connection)
     draft_id: int = connection.execute(
         text(
             "INSERT INTO drafts"
@@ -125,7 +125,7 @@ def save_query(
     connection: Connection, topic: str, vibe: str, generator: str, concepts: Sequence[Mapping[str, Any]]
 ) -> int:
     """Keep a request with its concepts (each with `evidence` and `viral_score`), best first; returns its id."""
-    _remember_user(connection)
+    remember_user(connection)
     query_id: int = connection.execute(
         text(
             "INSERT INTO queries (user_id, topic, vibe, generator)"
@@ -182,7 +182,7 @@ def _delete(connection: Connection, table: str, key: str, value: int) -> bool:
     return connection.execute(text(f"DELETE FROM {table} WHERE {key} = :value"), {"value": value}).rowcount > 0
 
 
-def _remember_user(connection: Connection) -> None:
+def remember_user(connection: Connection) -> None:
     """The user's row, made when it is first needed. Raises MilesError if the transaction is nobody's."""
     if connection.scalar(text("SELECT current_user_id()")) is None:
         raise MilesError("Nothing can be saved without a user. Set MILES_USER, or log in.")

@@ -1,7 +1,7 @@
 """A filtered set of candidates as a file: CSV, JSON lines or Parquet, streamed.
 
 Rows are read through a server-side cursor and written batch by batch, so that a set of any size takes
-the same memory. A file appears under its name only when it is whole.
+the same memory; `pieces` gives the bytes as they come. A file appears under its name only when it is whole.
 """
 
 import csv
@@ -9,17 +9,17 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, Literal, Protocol
+from typing import IO, Any, Literal, Protocol, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import Connection, text
 
-from miles.browse import SORTS, Filters, Sort, subset
+from miles.browse import SORTS, Filters, Sort, plan_by_index, subset
 from miles.errors import MilesError
 
 Format = Literal["csv", "parquet", "jsonl"]
@@ -63,10 +63,27 @@ SCHEMA = pa.schema(
         ("score_note", pa.string()),
         ("model_version", pa.string()),
         ("scored_at", _MOMENT),
-        ("sample", pa.bool_()),
+        ("engagement_rate", pa.float64()),  # (likes + comments) for each view
+        ("velocity_before", pa.float64()),  # views per day, up to where `velocity` begins
+        ("acceleration", pa.float64()),  # views per day, each day
+        ("lifetime_velocity", pa.float64()),  # views per day since it was published
+        # provenance: where it comes from and how exact it is
+        ("source", pa.string()),  # what brought it in, as Miles keeps it
+        ("extractor", pa.string()),  # of yt-dlp, where that did
+        ("extractor_version", pa.string()),
+        ("tier", pa.string()),  # full: read one by one; flat: from a listing
+        ("published_about", _MOMENT),  # an approximate date, where there is no exact one
+        ("first_seen_at", _MOMENT),
+        ("last_seen_at", _MOMENT),
+        ("sample", pa.bool_()),  # invented
     ]
 )
-_FROM_CHANNEL = {"channel": "ch.name", "channel_followers": "ch.followers"}
+_EXPRESSIONS = {
+    "channel": "ch.name",
+    "channel_followers": "ch.followers",
+    "extractor": "CASE WHEN c.source LIKE '%yt-dlp-%' THEN split_part(c.source, ' ', 1) END",
+    "extractor_version": r"substring(c.source FROM 'yt-dlp-(\S+)$')",
+}
 
 
 class _Writer(Protocol):
@@ -114,21 +131,49 @@ def to_stream(
     on_progress: Callable[[int], None] | None = None,
 ) -> int:
     """Write the filtered set to a binary stream; returns the number of rows."""
-    writer = _WRITERS[kind](stream)
     written = 0
-    with closing(_batches(connection, filters or Filters(), sort)) as batches:
-        for batch in batches:
-            writer.write(batch)
-            written += len(batch)
-            if on_progress:
-                on_progress(written)
-    writer.close()
+
+    def count(rows: int) -> None:
+        nonlocal written
+        written = rows
+        if on_progress:
+            on_progress(rows)
+
+    for piece in pieces(connection, kind, filters=filters, sort=sort, on_progress=count):
+        stream.write(piece)
     return written
 
 
-def _batches(connection: Connection, filters: Filters, sort: Sort) -> Generator[list[tuple[Any, ...]], None, None]:
-    chosen, values = subset(filters)
-    columns = ", ".join(_FROM_CHANNEL.get(name, f"c.{name}") for name in SCHEMA.names)
+def pieces(
+    connection: Connection,
+    kind: Format,
+    *,
+    filters: Filters | None = None,
+    sort: Sort = "score",
+    among: Collection[str] | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> Generator[bytes, None, None]:
+    """The bytes of a filtered set (only of those `among`, if given), a piece for each BATCH rows."""
+    buffer = _Pieces()
+    writer = _WRITERS[kind](buffer)
+    rows = 0
+    with closing(_batches(connection, filters or Filters(), sort, among)) as batches:
+        for batch in batches:
+            writer.write(batch)
+            rows += len(batch)
+            if on_progress:
+                on_progress(rows)
+            yield buffer.take()
+    writer.close()
+    yield buffer.take()
+
+
+def _batches(
+    connection: Connection, filters: Filters, sort: Sort, among: Collection[str] | None
+) -> Generator[list[tuple[Any, ...]], None, None]:
+    plan_by_index(connection)
+    chosen, values = subset(filters, among)
+    columns = ", ".join(f"{_EXPRESSIONS.get(name, f'c.{name}')} AS {name}" for name in SCHEMA.names)
     found, rest = chosen.split(" AS c WHERE ", 1)
     order = ", ".join(f"c.{key.strip()}" for key in SORTS[sort].split(","))
     statement = text(
@@ -141,16 +186,40 @@ def _batches(connection: Connection, filters: Filters, sort: Sort) -> Generator[
             yield [tuple(row) for row in partition]
 
 
+class _Pieces(io.RawIOBase):
+    """What a writer wrote since it was last taken."""
+
+    def __init__(self) -> None:
+        self.written = bytearray()
+        self.before = 0  # bytes that were taken; Parquet's writer wants to know where it is
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, piece: Any, /) -> int:
+        self.written += piece
+        return len(piece)
+
+    def tell(self) -> int:
+        return self.before + len(self.written)
+
+    def take(self) -> bytes:
+        piece, self.written = bytes(self.written), bytearray()
+        self.before += len(piece)
+        return piece
+
+
 class _Csv:
     """UTF-8 with a header; moments in ISO 8601, tags joined by |, unknown left empty."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self.text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
+    def __init__(self, stream: _Pieces) -> None:
+        self.text = io.TextIOWrapper(cast("IO[bytes]", stream), encoding="utf-8", newline="")
         self.writer = csv.writer(self.text)
         self.writer.writerow(SCHEMA.names)
 
     def write(self, batch: list[tuple[Any, ...]]) -> None:
         self.writer.writerows([[_cell(value) for value in row] for row in batch])
+        self.text.flush()
 
     def close(self) -> None:
         self.text.flush()
@@ -160,7 +229,7 @@ class _Csv:
 class _JsonLines:
     """One object a line; moments in ISO 8601, unknown is null."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: _Pieces) -> None:
         self.stream = stream
 
     def write(self, batch: list[tuple[Any, ...]]) -> None:
@@ -178,7 +247,7 @@ class _JsonLines:
 class _Parquet:
     """Typed columns, compressed."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: _Pieces) -> None:
         self.writer = pq.ParquetWriter(stream, SCHEMA, compression="zstd")
 
     def write(self, batch: list[tuple[Any, ...]]) -> None:
@@ -191,7 +260,7 @@ class _Parquet:
         self.writer.close()
 
 
-_WRITERS: dict[Format, Callable[[IO[bytes]], _Writer]] = {"csv": _Csv, "jsonl": _JsonLines, "parquet": _Parquet}
+_WRITERS: dict[Format, Callable[[_Pieces], _Writer]] = {"csv": _Csv, "jsonl": _JsonLines, "parquet": _Parquet}
 
 
 def _cell(value: object) -> object:

@@ -38,6 +38,7 @@ INDEX_AGAIN = 4  # times as many vectors as when the index was made: its lists h
 ROWS_FOR_A_LIST = 800
 MOST_LISTS = 700  # of the index; more would not fit into the memory that the migration gives to making it
 FEW = 10_000  # videos that pass a filter; their vectors are looked through in 0.1 s
+MOST_ALIKE = 200  # videos that "similar to this" lists; those further off share a word at most
 PROBED = 0.1  # of the lists are looked through for a question: 93% of the 50 nearest are found
 LOCK = 0x656D626564  # advisory lock key ("embed")
 ROLLUP = "title_embeddings"  # {"encoder": …, "complete": whether each candidate has its vector, "indexed": vectors}
@@ -138,6 +139,43 @@ def nearest(
     the model's own score. At most `per_channel` of each channel (None: any number). Raises MilesError
     where there is no pgvector.
     """
+    found = _nearest(
+        connection,
+        vector,
+        made_by,
+        n=n,
+        took_off=took_off,
+        filters=filters,
+        per_channel=per_channel,
+        leave_out=leave_out,
+    )
+    return [Near(row, found[row.candidate_id]) for row in browse.rows(connection, list(found))]
+
+
+def keys_like(connection: Connection, candidate_id: str, n: int, filters: Filters) -> dict[str, float]:
+    """The `n` videos that pass the filters and whose titles lie nearest to a stored one's: id -> likeness, nearest first.
+
+    Itself is left out, channels may come as often as they do; none where its title has no vector yet. Raises
+    MilesError where there is no pgvector.
+    """
+    found = _stored(connection, candidate_id)
+    if found is None:
+        return {}
+    return _nearest(connection, *found, n=n, filters=filters, per_channel=None, leave_out=[candidate_id])
+
+
+def _nearest(
+    connection: Connection,
+    vector: np.ndarray,
+    made_by: str,
+    *,
+    n: int,
+    took_off: bool | None = None,
+    filters: Filters,
+    per_channel: int | None,
+    leave_out: Collection[str],
+) -> dict[str, float]:
+    """As `nearest`: id -> likeness, nearest first."""
     if not _has_table(connection):
         raise MilesError(unavailable(connection) or "")
     if not FINGERPRINT.fullmatch(made_by):
@@ -176,7 +214,7 @@ def nearest(
             break
         most *= 16  # one channel has them all: look further
     alike = {one.candidate_id: one.likeness for one in found}
-    return [Near(row, min(alike[row.candidate_id], 1.0)) for row in browse.rows(connection, chosen)]
+    return {candidate_id: min(alike[candidate_id], 1.0) for candidate_id in chosen}
 
 
 def _index_lists(connection: Connection, made_by: str) -> int:

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from miles import addresses
 from ui import cards, charts, data, filters, findings, page, tables, words
 
 KINDS = {"structure": "Form", "ngram": "Words"}
@@ -68,7 +69,7 @@ else:
                 "pages/trending.py",
                 label="All videos with these words",
                 icon=":material/arrow_forward:",
-                query_params={"q": f'"{picked.pattern}"', "sort": "outlier"} | filters.of_scope(scope),
+                query_params={"q": f'"{picked.pattern}"', "sort": addresses.SORTS["outlier"]} | filters.of_scope(scope),
             )
     rows, growth = data.rows(picked.examples)
     cards.grid(rows, growth, now=page.now(), key="example")

@@ -2,16 +2,9 @@
 
 import streamlit as st
 
-from miles.browse import COUNT_CAP, Sort
-from ui import cards, data, exports, filters, page, tables, words
+from miles.addresses import SORTS
+from ui import cards, data, exports, filters, niches, page, pager, tables, words
 
-SORTS: dict[Sort, str] = {
-    "score": "Score",
-    "velocity": "Measured velocity",
-    "outlier": "Against the channel",
-    "age": "Newest",
-    "views": "Views",
-}
 PER_PAGE = 24
 
 state = page.state()
@@ -23,11 +16,15 @@ if not state.candidates:
 head = st.container()
 with st.container(horizontal=True, vertical_alignment="center", gap="small"):
     chosen = filters.bar(data.options())
-    sort = filters.choice("sort", SORTS, "Sort by")
+    sort = filters.choice("sort", SORTS, "Sort by", labelled=False)
     view = filters.choice("view", {"cards": "Cards", "table": "Table"}, "Show as")
-    found = data.count(chosen)
+    like = filters.like()
+    among = data.alike(like, chosen) if like else None
+    found = data.count(chosen, among)
     many = filters.how_many(found)
-    exports.button(chosen, sort, many)
+    asked = filters.asked(chosen, sort, like)
+    niches.menu(*asked)
+    exports.button(*asked, many)
 
 with head:
     page.header(
@@ -38,20 +35,16 @@ with head:
         "\n\nUnknown values come last in every order.",
     )
 filters.complain(chosen)
+if like:
+    cards.alike_to(like)
 
-listed = st.container()
-pages = max(-(-min(found, COUNT_CAP) // PER_PAGE), 1)
-page.first_page_for((chosen, sort))
-with st.container(horizontal_alignment="center"):
-    number = st.pagination(pages, key="page", bind="query-params") if pages > 1 else 1
-
-with listed:
-    found_page, growth = data.page(chosen, sort, PER_PAGE)
-    rows = found_page.rows
-    if not rows:
+with st.skeleton(height=640):
+    listed, growth = data.page(chosen, sort, PER_PAGE, filters.place(sort, (chosen, sort, like)), among)
+    if not listed.rows:
         page.no_match()
     elif view == "table":
-        tables.candidates(rows, growth, now=page.now())
+        tables.candidates(listed.rows, growth, now=page.now())
     else:
-        cards.grid(rows, growth, now=page.now(), key="trending")
+        cards.grid(listed.rows, growth, now=page.now(), key="trending")
+pager.turn(listed)
 cards.show_open()

@@ -4,6 +4,7 @@ Pictures that Miles has stored are shown; for others a tile is drawn, so that a 
 without network and tells no video site who is looking.
 """
 
+import base64
 import html
 import io
 import math
@@ -16,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 from miles import storage
 from miles.browse import Detail, Row
 from miles.errors import ModelUnavailable
+from miles.similar import MOST_ALIKE
 from ui import charts, data, words
 from ui.words import known
 
@@ -75,6 +77,33 @@ def card(row: Row, growth: Sequence[int] = (), *, now: datetime, key: str) -> No
             )
 
 
+def alike_to(candidate_id: str) -> None:
+    """Says that a list holds videos whose titles are like this one's, and lets the reader leave that."""
+    if reason := data.no_likeness():
+        st.caption(f":orange[:material/extension_off:] {words.plain(reason)}")
+        return
+    row = next(iter(data.rows((candidate_id,))[0]), None)
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+        st.markdown(
+            f":material/join_inner: Titles most like **{words.plain(words.shorten(row.title, 60))}**, at most {MOST_ALIKE}"
+            if row
+            else ":orange[:material/link_off:] The video that this address compares with is not in Miles (any more).",
+            width="content",
+            help="By the meaning of their titles: the nearest vectors, of those that pass the filters.",
+        )
+        st.button("Show all", icon=":material/close:", type="tertiary", key="like-none", on_click=_like, args=("",))
+
+
+def _like(candidate_id: str) -> None:
+    """List the titles that are like this one's; "" for all again."""
+    st.query_params.pop("video", None)
+    st.query_params.pop("at", None)
+    if candidate_id:
+        st.query_params["like"] = candidate_id
+    else:
+        st.query_params.pop("like", None)
+
+
 def byline(row: Row, now: datetime) -> str:
     """Channel · age · views, as Markdown."""
     published = row.published_at or row.published_about
@@ -87,12 +116,24 @@ def byline(row: Row, now: datetime) -> str:
 
 
 def velocity(row: Row) -> str:
-    """Measured velocity, else the lifetime one and said so, as Markdown."""
+    """Measured velocity with its change, else the lifetime one and said so, as Markdown."""
     if row.velocity is not None:
-        return f"**{words.per_day(row.velocity)}**"
+        return f"**{words.per_day(row.velocity)}**{change(row)}"
     if row.lifetime_velocity is not None:
         return f"{words.per_day(row.lifetime_velocity)} :gray[lifetime]"
     return words.UNKNOWN
+
+
+def change(row: Row) -> str:
+    """How the measured velocity moved from the one before, as Markdown; empty where that is not known."""
+    if row.growth_change is None or row.velocity is None:
+        return ""
+    if row.velocity <= 0 or row.growth_change > 10:  # a share that large says no more than the sign
+        return "" if row.velocity <= 0 else " :green[↑ over 10×]"
+    moved = words.change(row.growth_change).lstrip("+−±")
+    if row.growth_change >= 1.005:
+        return f" :green[↑{moved}]"
+    return f" :red[↓{moved}]" if row.growth_change <= 0.995 else " :gray[→]"
 
 
 def picture(row: Row) -> bytes | str:
@@ -203,6 +244,12 @@ def _facts(found: Detail, now: datetime) -> None:
                     icon=":material/subscriptions:",
                     query_params={"channel": row.channel_key},
                 )
+            st.page_link(
+                "pages/trending.py",
+                label="Similar titles",
+                icon=":material/join_inner:",
+                query_params={"like": row.candidate_id},
+            )
     with right:
         st.markdown(f"**{words.plain(row.title)}**")
         st.caption(
@@ -274,6 +321,26 @@ def _numbers(row: Row) -> None:
             "Measured velocity",
             words.per_day(row.velocity),
             help=_velocity_help(row),
+            border=True,
+        )
+        st.metric(
+            "Acceleration",
+            words.per_day_each_day(row.acceleration),
+            delta=None if row.growth_change is None else words.change(row.growth_change),
+            delta_description=None if row.growth_change is None else f"from {words.per_day(row.velocity_before)}",
+            help=words.MEANING["acceleration"] if row.acceleration is not None else words.MISSING["acceleration"],
+            border=True,
+        )
+        st.metric(
+            "Engagement",
+            words.percent(row.engagement_rate, 1),
+            help=words.MEANING["engagement"] if row.engagement_rate is not None else words.MISSING["engagement"],
+            border=True,
+        )
+        st.metric(
+            "Lifetime velocity",
+            words.per_day(row.lifetime_velocity),
+            help=words.MEANING["lifetime"] if row.lifetime_velocity is not None else words.MISSING["lifetime"],
             border=True,
         )
         st.metric(
@@ -354,6 +421,22 @@ def _velocity_help(row: Row) -> str:
     if row.lifetime_velocity is not None:
         return f"{words.MISSING['velocity']} {words.MEANING['lifetime']}"
     return words.MISSING["velocity"]
+
+
+def small_picture(row: Row) -> str:
+    """The same for a table's cell: a data URL of a small picture."""
+    drawn = picture(row)
+    if isinstance(drawn, str):
+        return f"data:image/svg+xml;base64,{base64.b64encode(drawn.encode()).decode()}"
+    return _shrunk(row.thumbnail or "", drawn)
+
+
+@st.cache_data(max_entries=2000, show_spinner=False)
+def _shrunk(key: str, _drawn: bytes) -> str:
+    with Image.open(io.BytesIO(_drawn)) as image:
+        written = io.BytesIO()
+        image.resize((128, 72), Image.Resampling.LANCZOS).save(written, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(written.getvalue()).decode()}"
 
 
 @st.cache_data(max_entries=2000, show_spinner=False)

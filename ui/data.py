@@ -13,7 +13,7 @@ from miles.browse import COUNT_CAP, Day, Detail, Filters, Options, Page, Pattern
 from miles.explain import Explanation
 from miles.monitor import Comparison, Report
 from miles.registry import Activation, Version
-from miles.similar import Contrast, contrast_to_video, unavailable
+from miles.similar import MOST_ALIKE, Contrast, contrast_to_video, keys_like, unavailable
 from ui.waking import Waking
 
 if TYPE_CHECKING:
@@ -100,8 +100,8 @@ def page(
     filters: Filters,
     sort: Sort,
     limit: int,
-    place: Place = Place(),
-    among: tuple[str, ...] | None = None,  # noqa: B008
+    place: Place = Place(),  # noqa: B008  # frozen
+    among: tuple[str, ...] | None = None,
 ) -> tuple[Page, dict[str, list[int]]]:
     """A page of candidates, and the growth of each for its sparkline."""
     few = count(filters, among) <= COUNT_CAP
@@ -114,6 +114,22 @@ def page(
 def count(filters: Filters, among: tuple[str, ...] | None = None) -> int:
     with db.transaction("viewer") as connection:
         return browse.count(connection, filters, among=among)
+
+
+@st.cache_data(ttl=FRESH, max_entries=50, show_spinner=False)
+def alike(candidate_id: str, filters: Filters) -> tuple[str, ...]:
+    """The videos that pass the filters and whose titles are most like this one's; none where that can't be told."""
+    with db.transaction("viewer") as connection:
+        if unavailable(connection):
+            return ()
+        return tuple(keys_like(connection, candidate_id, MOST_ALIKE, filters))
+
+
+@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False)
+def no_likeness() -> str | None:
+    """Why no similar titles can be found here; None where they can."""
+    with db.transaction("viewer") as connection:
+        return unavailable(connection)
 
 
 @st.cache_data(ttl=FRESH, max_entries=100, show_spinner=False)

@@ -1,43 +1,29 @@
-"""The export of a filtered set: made when the button is clicked, never before."""
+"""The export of a filtered set: links to the whole of it, which the server streams (`miles.downloads`)."""
 
-import tempfile
-from collections.abc import Callable
-from pathlib import Path
+from datetime import date
+from urllib.parse import urlencode
 
 import streamlit as st
 
-from miles import db, export
-from miles.browse import Filters, Sort
+from miles import addresses, export
+from miles.addresses import Asked
 
 KINDS: dict[export.Format, str] = {"csv": "CSV", "parquet": "Parquet", "jsonl": "JSON lines"}
-TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet", "jsonl": "application/jsonl"}
 
 
-def button(filters: Filters, sort: Sort, many: str) -> None:
+def button(asked: Asked, published_from: date | None, many: str) -> None:
     """A popover that offers the whole filtered set (`many` in words) in each format."""
     with st.popover("Export", icon=":material/download:", key="export"):
-        st.caption(f"{many[:1].upper()}{many[1:]} videos, with facts, counts, measures and scores.")
+        st.caption(
+            f"{many[:1].upper()}{many[1:]} videos in this order, with facts, counts, measures, scores, and where each "
+            "comes from."
+        )
         for kind, name in KINDS.items():
-            st.download_button(
-                name,
-                data=_maker(filters, sort, kind),
-                file_name=f"miles-videos.{kind}",
-                mime=TYPES[kind],
-                key=f"export-{kind}",
-                icon=":material/download:",
-                on_click="ignore",
-                width="stretch",
-            )
+            st.link_button(name, link(kind, asked, published_from), icon=":material/download:", width="stretch")
         st.caption("From the command line: `python -m miles export --help`")
 
 
-def _maker(filters: Filters, sort: Sort, kind: export.Format) -> Callable[[], bytes]:
-    def make() -> bytes:
-        # streamed to a file first: the rows of a large set must not lie in memory as Python objects
-        with tempfile.TemporaryDirectory(prefix="miles-export-") as folder:
-            path = Path(folder) / f"videos.{kind}"
-            with db.transaction("viewer") as connection:
-                export.to_file(connection, path, kind, filters=filters, sort=sort)
-            return path.read_bytes()
-
-    return make
+def link(kind: export.Format, asked: Asked, published_from: date | None = None) -> str:
+    """Where the file is, relative to a page: it stands beside the pages, wherever those are served."""
+    parts = urlencode(addresses.write(asked, published_from), doseq=True)
+    return f"./export/videos.{kind}?{parts}" if parts else f"./export/videos.{kind}"

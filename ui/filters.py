@@ -9,8 +9,10 @@ from typing import TypeVar
 
 import streamlit as st
 
-from miles.browse import COUNT_CAP, DURATIONS, Filters, Options
-from ui import words
+from miles import addresses
+from miles.addresses import WITHIN, Asked
+from miles.browse import COUNT_CAP, DURATIONS, Filters, Options, Place, Sort
+from ui import data, words
 
 Name = TypeVar("Name", bound=str)
 
@@ -22,10 +24,18 @@ EMPTY: dict[str, object] = {
     "category": [],
     "language": [],
     "channel": "",
+    "within": None,
     "published": (),
     "score": (0, 100),
+    "views": 0,
+    "multiple": 0.0,
+    "velocity": 0,
 }
 MOST_LANGUAGES = 60  # a longer list is no help; the rest are a handful of videos each
+SEARCH_HELP = (
+    'Words in any order, without regard to case and accents. `"in quotes"` as a phrase, `begin*` for the beginning of '
+    "a word, `one OR other` for either, `-word` leaves out."
+)
 
 
 def bar(options: Options) -> Filters:
@@ -38,8 +48,8 @@ def bar(options: Options) -> Filters:
         placeholder="Words of the title",
         label_visibility="collapsed",
         icon=":material/search:",
-        help='Words in any order; "in quotes" as a phrase; -word leaves out.',
-        width=280,
+        help=SEARCH_HELP,
+        width=260,
     )
     active = sum(key in st.query_params for key in EMPTY if key != "q")
     with st.popover(f"Filters · {active}" if active else "Filters", icon=":material/tune:", key="filters"):
@@ -50,8 +60,36 @@ def bar(options: Options) -> Filters:
     return chosen
 
 
-def choice(key: str, names: Mapping[Name, str], label: str, default: Name | None = None) -> Name:
-    """One of a few values, bound to the URL by `key`: two side by side, more in a list."""
+def asked(chosen: Filters, sort: Sort | None = None, like: str = "") -> tuple[Asked, date | None]:
+    """What the widgets say, as `addresses.write` takes it; call after `bar`."""
+    days = st.session_state.get("published") or ()
+    return Asked(chosen, st.session_state.get("within"), like, sort), days[0] if days else None
+
+
+def like() -> str:
+    """The video that `?like=` names, whose title the others shall be like."""
+    return addresses.read({"like": st.query_params.get_all("like")[:1]}, None).like
+
+
+def place(sort: Sort, chosen: object) -> Place:
+    """Where in the list the address says that the page begins (`?at=`); its beginning for another list than before."""
+    if st.session_state.get("listed", chosen) != chosen:
+        st.query_params.pop("at", None)
+    st.session_state["listed"] = chosen
+    text = st.query_params.get("at", "")
+    found = addresses.place(text, sort) if text else Place()
+    if found is None:
+        st.query_params.pop("at", None)
+    return found or Place()
+
+
+def choice(
+    key: str, names: Mapping[Name, str], label: str, default: Name | None = None, *, labelled: bool = True
+) -> Name:
+    """One of a few values, bound to the URL by `key`: two side by side, more in a list.
+
+    Not `labelled` where the names say by themselves what they are of; they also stand in the address then.
+    """
     first = default or next(iter(names))
     if len(names) <= 3:
         picked = st.segmented_control(
@@ -68,7 +106,7 @@ def choice(key: str, names: Mapping[Name, str], label: str, default: Name | None
         picked = st.selectbox(
             label,
             list(names),
-            format_func=lambda name: f"{label}: {names[name]}",
+            format_func=lambda name: f"{label}: {names[name]}" if labelled else names[name],
             index=list(names).index(first),
             key=key,
             bind="query-params",
@@ -117,6 +155,14 @@ def _fields(options: Options, query: str) -> Filters:
     channel = st.text_input(
         "Channel", key="channel", bind="query-params", placeholder="Words of its name", help="Or its key, platform:id."
     )
+    within = st.pills(
+        "Published within",
+        list(WITHIN),
+        format_func=WITHIN.__getitem__,
+        key="within",
+        bind="query-params",
+        help="Days up to the newest snapshot. A saved filter keeps counting from the newest one.",
+    )
     published = st.date_input(
         "Published (UTC)",
         value=[],
@@ -129,8 +175,20 @@ def _fields(options: Options, query: str) -> Filters:
     low, high = st.slider(
         "Score, in 100", 0, 100, (0, 100), key="score", bind="query-params", help=words.MEANING["score"]
     )
+    with st.container(horizontal=True, gap="small"):
+        views = st.number_input(
+            "Views, from", 0, 10**12, 0, 1000, key="views", bind="query-params", help=words.MEANING["views"], width=130
+        )
+        multiple = st.number_input(
+            "× usual, from", 0.0, 1e6, 0.0, 0.5, key="multiple", bind="query-params", format="%g",
+            help=words.MEANING["outlier"], width=130,
+        )  # fmt: skip
+        velocity = st.number_input(
+            "Views a day, from", 0, 10**12, 0, 1000, key="velocity", bind="query-params",
+            help=words.MEANING["velocity"], width=130,
+        )  # fmt: skip
     days = list(published) if isinstance(published, (tuple, list)) else []
-    return Filters(
+    found = Filters(
         text=query,
         platforms=tuple(platforms),
         formats=tuple(formats),
@@ -142,7 +200,11 @@ def _fields(options: Options, query: str) -> Filters:
         published_to=days[1] if len(days) > 1 else None,
         score_from=low,
         score_to=high,
+        views_from=views,
+        multiple_from=multiple,
+        velocity_from=velocity,
     )
+    return addresses.since(found, within, data.state().newest)
 
 
 def _several(label: str, key: str, values: Iterable[str], show: Callable[[str], str]) -> list[str]:
@@ -152,38 +214,23 @@ def _several(label: str, key: str, values: Iterable[str], show: Callable[[str], 
 def _clear() -> None:
     for key, empty in EMPTY.items():
         st.session_state[key] = empty
+    st.query_params.pop("like", None)
 
 
 def _broken(options: Options) -> list[str]:
     """What the address asks for that we don't have; Streamlit drops it from the address when a widget is drawn."""
-    allowed: dict[str, Iterable[str]] = {
-        "platform": {*options.platforms, *map(words.platform, options.platforms)},
-        "format": {*options.formats, *words.FORMATS.values()},
-        "duration": DURATIONS,
+    given = {key: st.query_params.get_all(key) for key in (*EMPTY, "sort", "like")}
+    broken = list(addresses.read(given, None).broken)
+    offered: dict[str, Iterable[str]] = {
+        "platform": {*map(str.lower, options.platforms)},
         "category": options.categories,
         "language": list(options.languages)[:MOST_LANGUAGES],
     }
-    broken = [
-        f"{key}={value}"
-        for key, known in allowed.items()
-        for value in st.query_params.get_all(key)
-        if value and value not in known
-    ]
-    broken += [f"score={value}" for value in st.query_params.get_all("score") if not _is_score(value)]
-    broken += [f"published={value}" for value in st.query_params.get_all("published") if not _is_day(value)]
+    for key, known in offered.items():
+        unknown = [
+            f"{key}={value}" for value in given[key] if (value.lower() if key == "platform" else value) not in known
+        ]
+        broken += [part for part in unknown if part not in broken and not part.endswith("=")]
+    sort = addresses.sort_of(next(iter(given["sort"]), "")) or "score"
+    broken += [f"at={at}" for at in st.query_params.get_all("at") if at and addresses.place(at, sort) is None]
     return broken
-
-
-def _is_score(value: str) -> bool:
-    try:
-        return 0 <= float(value) <= 100
-    except ValueError:
-        return False
-
-
-def _is_day(value: str) -> bool:
-    try:
-        date.fromisoformat(value)
-    except ValueError:
-        return not value
-    return True

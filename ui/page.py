@@ -19,7 +19,7 @@ from ui import data, words, worker
 logger = logging.getLogger(__name__)
 
 READING_WIDTH = 1280  # px; lines and rows of cards that are longer tire the eye
-STALE = timedelta(hours=24)  # the refresh runs every 6 h: four missed ones are worth saying
+STALE = timedelta(hours=24)  # what is due is looked at every hour: a day without is worth saying
 
 _inside_frame: ContextVar[bool] = ContextVar("inside_frame", default=False)
 
@@ -145,14 +145,6 @@ def _blank(icon: str, what: str, hint: str, link: tuple[str, str, str] | None = 
         st.space("small")
 
 
-def first_page_for(chosen: object) -> None:
-    """Go back to page 1 when what is listed has changed; call before the pagination (key "page")."""
-    before = st.session_state.get("listed")
-    if before is not None and before != chosen:
-        st.session_state["page"] = 1
-    st.session_state["listed"] = chosen
-
-
 def _foot(state: data.State) -> None:
     """The state of the data at the foot of the sidebar."""
     with st.sidebar:
@@ -168,7 +160,7 @@ def _foot(state: data.State) -> None:
             + (
                 "Nothing was collected for more than a day; collect again on the Operations page."
                 if old
-                else "Miles looks again every six hours while a worker runs."
+                else "While a worker runs, Miles collects what is on the watchlist and looks again at what is due."
             ),
         )
 

@@ -7,9 +7,11 @@ import math
 import unicodedata
 from datetime import UTC, date, datetime
 
-UNKNOWN = "—"
+from miles.addresses import FORMATS, platform
 
-FORMATS = {"short": "Short", "video": "Video", "live": "Live"}
+__all__ = ["FORMATS", "platform"]  # beside what is written here
+
+UNKNOWN = "—"
 
 
 def known(value: float | None) -> bool:
@@ -30,6 +32,13 @@ def count(value: float | None) -> str:
     if unit == "":
         return f"{value:.0f}" if value >= 9.95 or value == int(value) else f"{value:.1f}"
     return f"{scaled:.0f}{unit}" if scaled >= 9.95 else f"{scaled:.1f}".removesuffix(".0") + unit
+
+
+def per_day_each_day(value: float | None) -> str:
+    """An acceleration: +1.2K/day each day, −300/day each day."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    return f"{'+' if value > 0 else ''}{count(value)}/day each day"
 
 
 def full(value: float | None) -> str:
@@ -145,6 +154,20 @@ def ago(moment: datetime | None, now: datetime) -> str:
     return "just now" if (now - moment).total_seconds() < 60 else f"{age(moment, now)} ago"
 
 
+def clock(moment: datetime, now: datetime) -> str:
+    """A time of the day, with the day where it is another one: 14:32 UTC, 5 Mar 14:32 UTC."""
+    there, here = moment.astimezone(UTC), now.astimezone(UTC)
+    return f"{'' if there.date() == here.date() else f'{there.day} {there:%b} '}{there:%H:%M} UTC"
+
+
+def at(moment: datetime | None, now: datetime) -> str:
+    """When, from here on: in 35 min (14:32 UTC)."""
+    if moment is None:
+        return UNKNOWN
+    away = "within a minute" if (moment - now).total_seconds() < 60 else f"in {age(now, moment)}"
+    return f"{away} ({clock(moment, now)})"
+
+
 def day(moment: datetime | date | None) -> str:
     """A date: 5 Mar 2026 (UTC)."""
     if moment is None:
@@ -157,11 +180,6 @@ def day(moment: datetime | date | None) -> str:
 def plural(number: float, one: str, many: str | None = None) -> str:
     """A number with its noun: 1 video, 54K videos."""
     return f"{count(number)} {one if number == 1 else many or one + 's'}"
-
-
-def platform(name: str) -> str:
-    """A platform's name as its owners write it."""
-    return {"youtube": "YouTube", "tiktok": "TikTok"}.get(name, name.capitalize())
 
 
 def shorten(title: str, width: float) -> str:
@@ -195,6 +213,9 @@ MEANING = {
     "base_rate": "How often the event happens among all videos that the model was measured on.",
     "velocity": "Measured velocity: views gained per day between two snapshots of the video.",
     "lifetime": "Lifetime velocity: all views divided by the video's age. It says nothing about today.",
+    "acceleration": "Acceleration: how much the measured velocity changes each day, between the newest one and the one "
+    "measured before it. It takes three snapshots.",
+    "engagement": "Engagement rate: likes and comments for each view. Not given where likes are hidden.",
     "predicted_velocity": "Views per day that the model expects, with its interval.",
     "outlier": "Outlier multiple: views divided by the median of the same channel's other videos of the same "
     "format at about the same age. Not given below 5 such videos.",
@@ -206,6 +227,8 @@ MEANING = {
 MISSING = {
     "score": "Not scored yet.",
     "velocity": "Not measured yet: it takes two snapshots some hours apart.",
+    "acceleration": "Not measured yet: it takes three snapshots some hours apart.",
+    "engagement": "Likes are hidden or not known.",
     "outlier": "Not enough videos of this channel to say what is usual.",
     "lifetime": "The exact time of publishing is not known.",
 }

@@ -2,12 +2,13 @@
 
 import sys
 from collections.abc import Callable
+from urllib.parse import parse_qs
 
 import pytest
 from sqlalchemy import text
 from streamlit.testing.v1 import AppTest
 
-from miles import db, scoring, settings, similar
+from miles import addresses, browse, db, niches, scoring, settings, similar
 
 Visit = Callable[..., AppTest]
 PAGES = ("home", "trending", "scores", "title_patterns")
@@ -116,10 +117,16 @@ def test_filters_in_the_address_narrow_trending(visit: Visit) -> None:
         {"score": ["-5", "400"]},
         {"published": "yesterday"},
         {"duration": "a while"},
-        {"page": "-3"},
-        {"page": "99999"},
-        {"page": "x"},
+        {"at": "x"},
+        {"at": "after~NaN~youtube:abc"},
+        {"at": "before~~"},
+        {"at": "after~2026-01-01~youtube:abc"},
         {"sort": "DROP TABLE"},
+        {"within": "a while"},
+        {"views": "-1"},
+        {"multiple": "many"},
+        {"velocity": "1e99"},
+        {"like": "nobody"},
         {"view": "hologram"},
         {"q": "\"unclosed (and) & | ! ' <> \\"},
         {"channel": "%%%"},
@@ -134,7 +141,7 @@ def test_a_broken_address_never_breaks_trending(visit: Visit, address: dict) -> 
     assert not app.error
     assert app.title[0].value == "Trending"
     ignored = [part.value for part in app.caption if "not understood" in part.value]
-    assert bool(ignored) == bool({"category", "platform", "score", "published", "duration"} & set(address))
+    assert bool(ignored) == bool({"view", "q", "channel", "video"}.isdisjoint(address))
 
 
 @pytest.mark.usefixtures("sample_database")
@@ -144,27 +151,117 @@ def test_a_search_without_a_match_says_so(visit: Visit) -> None:
 
 
 @pytest.mark.usefixtures("sample_database")
-@pytest.mark.parametrize("sort", ["Score", "Measured velocity", "Against the channel", "Newest", "Views"])
-def test_trending_sorts_by_what_is_chosen(visit: Visit, sort: str) -> None:
+@pytest.mark.parametrize("sort", addresses.SORTS)
+def test_trending_sorts_by_what_is_chosen(visit: Visit, sort: browse.Sort) -> None:
     app = visit("trending", view="Table")
-    box = app.selectbox(key="sort")
-    box.select(next(option for option in box.options if option.endswith(sort))).run()
+    app.selectbox(key="sort").select(sort).run()
     assert not app.exception
     table = app.dataframe[0].value
-    column = {"Score": "Score", "Measured velocity": "Velocity", "Against the channel": "Usual", "Views": "Views"}
+    column = {
+        "score": "Score", "velocity": "Velocity", "acceleration": "Acceleration", "outlier": "Usual",
+        "engagement": "Engagement", "views": "Views", "lifetime": "Lifetime",
+    }  # fmt: skip
     if sort in column:
         values = table[column[sort]].dropna().tolist()
         assert values == sorted(values, reverse=True)
         assert len(values) == len(table)
+    # the address says it in the same words, and opens the same list
+    again = visit("trending", view="Table", sort=addresses.SORTS[sort])
+    assert again.dataframe[0].value["Title"].tolist() == table["Title"].tolist()
+
+
+def turn(app: AppTest, label: str) -> AppTest:
+    return next(button for button in app.button if button.label == label).click().run()
 
 
 @pytest.mark.usefixtures("sample_database")
-def test_the_second_page_shows_other_videos_and_a_new_filter_starts_at_the_first(visit: Visit) -> None:
-    first, second = visit("trending", view="Table"), visit("trending", view="Table", page="2")
-    one, two = set(first.dataframe[0].value["Title"]), set(second.dataframe[0].value["Title"])
-    assert len(one | two) > len(one)
-    second.text_input(key="q").set_value("the").run()
-    assert second.session_state["page"] == 1
+def test_pages_are_turned_to_the_end_and_back_and_a_new_filter_starts_at_the_first(visit: Visit) -> None:
+    app = visit("trending", view="Table")
+    first = app.dataframe[0].value["Title"].tolist()
+    assert [button.disabled for button in app.button if (button.key or "").startswith("page-")] == [1, 1, 0, 0]
+    turn(app, "Next")
+    second = app.dataframe[0].value["Title"].tolist()
+    assert len(second) == len(first) == 24
+    assert second != first
+    shared = visit("trending", view="Table", at=app.query_params["at"])
+    assert shared.dataframe[0].value["Title"].tolist() == second
+    turn(app, "Previous")
+    assert app.dataframe[0].value["Title"].tolist() == first
+    turn(app, "Last")
+    assert [button.disabled for button in app.button if (button.key or "").startswith("page-")] == [0, 0, 1, 1]
+    last = app.dataframe[0].value["Title"].tolist()
+    turn(app, "Previous")
+    turn(app, "Next")
+    assert app.dataframe[0].value["Title"].tolist() == last
+    app.text_input(key="q").set_value("the").run()
+    assert "at" not in app.query_params
+    assert not [button for button in app.button if button.label == "Previous" and not button.disabled]
+
+
+@pytest.mark.usefixtures("sample_database")
+def test_an_address_without_its_page_is_the_first_page(visit: Visit) -> None:
+    app = visit("trending", view="Table")
+    first = app.dataframe[0].value["Title"].tolist()
+    turn(app, "Next")
+    turn(app, "First")
+    assert app.dataframe[0].value["Title"].tolist() == first
+    assert "at" not in app.query_params
+
+
+@pytest.mark.usefixtures("sample_database")
+def test_a_niche_is_saved_opened_replaced_unpinned_and_deleted(visit: Visit) -> None:
+    app = visit("trending", view="Table", q="the", within="30 days", sort="By views", score=["5", "100"])
+    titles_then = app.dataframe[0].value["Title"].tolist()
+    box = next(box for box in app.text_input if box.label == "Name of this filter")
+    box.set_value("My *niche*")
+    turn(app, "Save filter")
+    assert not app.exception
+    with db.transaction("viewer", "local") as connection:
+        [niche] = niches.niches(connection)
+    assert (niche.name, niche.pinned) == ("My *niche*", True)
+    assert parse_qs(niche.address) == {"q": ["the"], "within": ["30 days"], "sort": ["By views"], "score": ["5", "100"]}
+    opened = visit("trending", view="Table", **parse_qs(niche.address))
+    assert opened.dataframe[0].value["Title"].tolist() == titles_then
+    home = visit("home")
+    assert any("niche" in link.label for link in home.page_link)
+    turn(opened, "Unpin")
+    assert not any("niche" in link.label for link in visit("home").page_link)
+    turn(opened, "Delete")
+    assert not opened.exception
+    with db.transaction("viewer", "local") as connection:
+        assert niches.niches(connection) == []
+
+
+@pytest.mark.usefixtures("sample_database")
+def test_a_niche_without_a_name_or_a_filter_is_not_saved(visit: Visit) -> None:
+    app = visit("trending")
+    turn(app, "Save filter")
+    assert "needs a name" in app.warning[0].value
+    box = next(box for box in app.text_input if box.label == "Name of this filter")
+    box.set_value("Everything")
+    turn(app, "Save filter")
+    assert "nothing to save" in app.warning[0].value
+    with db.transaction("viewer", "local") as connection:
+        assert niches.niches(connection) == []
+
+
+@pytest.mark.usefixtures("sample_database")
+def test_videos_with_a_similar_title_are_listed_and_left_again(visit: Visit) -> None:
+    with db.transaction("worker") as connection:
+        some = connection.execute(text("SELECT candidate_id, title FROM candidates ORDER BY candidate_id LIMIT 300"))
+        given = {row.candidate_id: row.title for row in some}
+        similar.keep(connection, scoring.load(), given)
+    key = next(iter(given))
+    app = visit("trending", view="Table", like=key, sort="By views")
+    assert not app.exception
+    assert "200 videos" in said(app)
+    assert "Titles most like" in said(app)
+    with db.transaction("viewer") as connection:
+        near = similar.to_video(connection, key, n=200, per_channel=None)
+    views = [one.row.views for one in near]
+    assert app.dataframe[0].value["Views"].tolist() == sorted(views, reverse=True)[:24]
+    turn(app, "Show all")
+    assert "200 videos" not in said(app)
 
 
 @pytest.mark.usefixtures("sample_database")
