@@ -67,7 +67,7 @@ with form:
             width=200,
         )
     upload = st.file_uploader(
-        "Thumbnail", type=["jpg", "jpeg", "png", "webp", "gif"], max_upload_size=10, help="Judged with every title."
+        "Thumbnail", type=["jpg", "jpeg", "png", "webp", "gif", "avif"], max_upload_size=10, help="Judged with every title."
     )
 
 picture = None
