@@ -12,7 +12,7 @@ from typing import Literal
 
 from sqlalchemy import Connection, text
 
-from miles import db, items, match_filter, pacing, scrape
+from miles import db, items, match_filter, pacing, scrape, tombstones
 from miles.collection_run import ABANDONED, INTERRUPTED, CollectionReport, Progress, Run, give_up, wait
 from miles.errors import MilesError, SourceError
 from miles.items import LISTED_ONLY, Item
@@ -88,6 +88,7 @@ def ask(
         )
     if not 1 <= item_limit <= LARGEST_LIMIT:
         raise SourceError(f"The limit has to lie between 1 and {LARGEST_LIMIT}.", "invalid")
+    tombstones.refuse(connection, target, kind)
     audience = scrape.audience(language, region, kind)
     return connection.execute(
         text(

@@ -18,7 +18,7 @@ from typing import Literal
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from miles import db, items, pacing, revisits, store, thumbnails
+from miles import db, items, pacing, revisits, store, thumbnails, tombstones
 from miles.candidates import Observation
 from miles.errors import MilesError, SourceError, SourcePaused
 from miles.items import LISTED_ONLY, Item, Pending, Settled
@@ -266,18 +266,11 @@ class Run:
                 text("SELECT found, found - pending FROM collections WHERE collection_id = :id"),
                 {"id": self.collection_id},
             ).one()
-            beyond = self._beyond_limit(connection, left)
-        why = f"not among the {self.read_limit} that are read in full"
-        for one in beyond:
-            left.remove(one)
-            if one.listed:
-                self._keep_listing(one, f"{LISTED_ONLY} It is {why}.")
-            else:  # a link and nothing else: no fault of anybody's
-                self.settled.append(Settled(one.candidate_id, "skipped", why, attempted=False))
-            if len(self.settled) >= PAGE:
-                self._store()
-        self._store()
-        done += len(beyond)
+        if self.read_limit is not None:
+            if not self.listed:
+                return  # nobody knows yet which the most promising are
+            beyond = self._leave_to_listing(left)
+            left, done = left[: len(left) - beyond], done + beyond
         for attempt in range(1, max(ATTEMPTS.values()) + 1):
             again: list[Pending] = []
             for one in left:
@@ -302,17 +295,27 @@ class Run:
     def _may_ask(self, one: Pending) -> bool:
         return pacing.source_of(one.found.url) not in self.held
 
-    def _beyond_limit(self, connection: Connection, left: Sequence[Pending]) -> list[Pending]:
-        """Of what is pending what is not to be read in full, because the more promising ones are."""
-        if self.read_limit is None or not self.listed:
-            return []
-        read = connection.execute(
-            text(
-                "SELECT count(*) FROM collection_items WHERE collection_id = :id AND attempts > 0 AND outcome <> 'pending'"
-            ),
-            {"id": self.collection_id},
-        ).scalar_one()
-        return list(left[max(self.read_limit - read, 0) :])
+    def _leave_to_listing(self, left: Sequence[Pending]) -> int:
+        """Settle what is not to be read in full, because the more promising ones are: the last of what is left."""
+        with db.transaction("worker") as connection:
+            read = connection.execute(
+                text(
+                    "SELECT count(*) FROM collection_items"
+                    " WHERE collection_id = :id AND attempts > 0 AND outcome <> 'pending'"
+                ),
+                {"id": self.collection_id},
+            ).scalar_one()
+        beyond = left[max((self.read_limit or 0) - read, 0) :]
+        why = f"not among the {self.read_limit} that are read in full"
+        for one in beyond:
+            if one.listed:
+                self._keep_listing(one, f"{LISTED_ONLY} It is {why}.")
+            else:  # a link and nothing else: no fault of anybody's
+                self.settled.append(Settled(one.candidate_id, "skipped", why, attempted=False))
+            if len(self.settled) >= PAGE:
+                self._store()
+        self._store()
+        return len(beyond)
 
     def _read(self, source: Source, one: Pending, attempt: int) -> bool:
         """Read one video in full; whether another try in this run may help."""
@@ -388,9 +391,13 @@ class Run:
                 if one.candidate_id == observation.candidate.key
                 or items.rename(connection, self.collection_id, one.candidate_id, observation.candidate.key)
             ]
-            new = set(store.observe(connection, [observation for _, observation in kept]).new) if kept else set()
+            changes = store.observe(connection, [observation for _, observation in kept]) if kept else None
+            new, removed = (set(changes.new), set(changes.removed)) if changes else (set(), set())
             for one, observation in kept:
                 key = observation.candidate.key
+                if key in removed:  # the listing had not said whose it is
+                    self.settled.append(Settled(key, "skipped", tombstones.REASON))
+                    continue
                 self.settled.append(
                     Settled(
                         key,

@@ -133,6 +133,7 @@ class ImportReport:
     rows: int  # rows read
     rejected_rows: int
     snapshots: int  # snapshots added or completed
+    removed: int  # left out: they were removed on request, or their channel was
     errors: tuple[RowError, ...]  # the first MAX_ERRORS of the rejected rows
     columns: Mapping[str, Mapping[str, str]]  # file -> ours -> theirs, as recognised
     dry_run: bool
@@ -181,6 +182,7 @@ def import_files(
         rows=rows + errors.unread,
         rejected_rows=errors.total,
         snapshots=changes.snapshots,
+        removed=len(changes.removed),
         errors=tuple(errors.first),
         columns={str(file.path): file.columns for file in files},
         dry_run=dry_run,

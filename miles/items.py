@@ -12,7 +12,7 @@ from typing import Literal
 
 from sqlalchemy import Connection, text
 
-from miles import db, revisits, store
+from miles import db, revisits, store, tombstones
 from miles.candidates import Observation
 from miles.errors import SourceError
 from miles.scrape import Found
@@ -108,6 +108,7 @@ def add(
             _LEFT_OUT, {"id": collection_id, "keys": keys, "since": timedelta(hours=LEFT_OUT_HOURS)}
         )
     }
+    removed = tombstones.among(connection, keys, _channels(found), [one.url for one in found])
     wanting = {one.key for one in revisits.due(connection, len(keys), among=keys)} if read else set()
     now = datetime.now(UTC)
     rows: list[dict[str, object]] = []
@@ -115,7 +116,9 @@ def add(
     for key, (place, one) in zip(keys, places, strict=True):
         given = one.full or one.flat
         reason = None
-        if key in gone:
+        if key in removed.videos or one.url in removed.addresses or removed.channels.intersection(_channels([one])):
+            reason = tombstones.REASON
+        elif key in gone:
             reason = f"it is gone ({gone[key]})"
         elif key in fresh:
             reason = f"collected less than {FRESH_HOURS} h ago"
@@ -142,6 +145,12 @@ def add(
     new = set(store.observe(connection, listed).new) if listed else set()
     connection.execute(_ADD, [{**row, "first": row["candidate_id"] in new} for row in rows])
     return {str(row["candidate_id"]) for row in rows if row["outcome"] == "pending"}
+
+
+def _channels(found: Sequence[Found]) -> list[str]:
+    """The keys of the channels that a listing names."""
+    given = [one.full or one.flat for one in found]
+    return [one.candidate.channel.key for one in given if one and one.candidate.channel]
 
 
 def says_something(flat: Observation) -> bool:

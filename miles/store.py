@@ -49,6 +49,7 @@ COUNTS = ("views", "likes", "comments")
 CHANNEL_FACTS = ("name", "url", "followers")
 NUMBERS = {"duration", "published_at", "published_about", "followers", *COUNTS}  # the others are text
 MERGE_MEMORY = "256MB"  # for the sorts of a merge; a million snapshots fit
+REMOVAL_LOCK = 0x72656D6F7665  # advisory lock key ("remove"): shared by merges, taken alone to write a tombstone
 BULK_ROWS = 20_000  # snapshots of a new month; fewer are not worth keeping other writers out for
 
 
@@ -60,6 +61,7 @@ class Changes:
     updated: tuple[str, ...]
     unchanged: int
     snapshots: int  # rows added or completed
+    removed: tuple[str, ...] = ()  # left out: they were removed on request, or their channel was
 
 
 def observe(connection: Connection, observations: Iterable[Observation], *, sample: bool = False) -> Changes:
@@ -137,6 +139,7 @@ def merge(connection: Connection) -> Changes:
     they are; what touches them later waits for nobody.) New months of many snapshots are filled
     before the partition has its key and its reference to candidates: that takes less than half the time.
     """
+    removed = _leave_out_removed(connection)
     run(connection, f"SET LOCAL work_mem = '{MERGE_MEMORY}'; ANALYZE staged_facts; ANALYZE staged_snapshots")
     run(connection, _REDUCE)
     bulk = run(connection, _NEW_PARTITIONS, {"bulk_rows": BULK_ROWS}).fetchall()
@@ -163,6 +166,7 @@ def merge(connection: Connection) -> Changes:
         updated=tuple(sorted(updated)),
         unchanged=total - len(new) - len(updated),
         snapshots=snapshots,
+        removed=removed,
     )
 
 
@@ -170,6 +174,40 @@ def run(connection: Connection, statement: str, parameters: dict[str, object] | 
     """Run SQL as psycopg takes it (several statements, % left alone) inside the caller's transaction."""
     cursor = db.psycopg_connection(connection).cursor()
     return cursor.execute(statement.encode(), parameters)
+
+
+def _leave_out_removed(connection: Connection) -> tuple[str, ...]:
+    """Take what was removed on request out of what is staged; returns its candidate ids.
+
+    A tombstone that is being written is waited for, and stands for whatever is merged after it. A listing may have
+    brought in a video before its channel was known; where that is a removed one, the video goes now.
+    """
+    run(connection, f"SELECT pg_advisory_xact_lock_shared({REMOVAL_LOCK})")
+    if run(connection, "SELECT FROM removed LIMIT 1").fetchone() is None:
+        return ()
+    found = run(
+        connection,
+        """
+        SELECT DISTINCT candidate_id FROM staged_facts
+        WHERE candidate_id IN (SELECT key FROM removed WHERE kind = 'video')
+            OR channel_key IN (SELECT key FROM removed WHERE kind = 'channel')
+        ORDER BY candidate_id
+        """,
+    ).fetchall()
+    removed = tuple(candidate_id for (candidate_id,) in found)
+    for table in ("staged_facts", "staged_snapshots"):
+        run(connection, f"DELETE FROM {table} WHERE candidate_id = ANY(%(removed)s)", {"removed": list(removed)})
+    run(
+        connection,
+        "DELETE FROM staged_channels WHERE channel_key IN (SELECT key FROM removed WHERE kind = 'channel')",
+    )
+    run(
+        connection,
+        "SELECT FROM candidates WHERE candidate_id = ANY(%(removed)s) ORDER BY candidate_id FOR UPDATE",
+        {"removed": list(removed)},
+    )
+    run(connection, "DELETE FROM candidates WHERE candidate_id = ANY(%(removed)s)", {"removed": list(removed)})
+    return removed
 
 
 def _comparable(value: str, fact: str) -> str:
