@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 
 AGAIN = 20  # videos: what one collection brings
-STEPS = ("measure", "days", "title patterns", "overview")
+STEPS = ("measure", "days", "facts", "title patterns", "overview")
 MOST_SECONDS = 90.0
 MOST_SECONDS_AGAIN = 2.0
 MOST_MEMORY = 1e9  # bytes

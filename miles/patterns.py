@@ -5,6 +5,10 @@ mined. Its lift is the ratio of the outlier multiple (geometric mean) of videos 
 it, *within* channels: each channel is its own control, so a pattern that only big channels use has a
 lift of 1. An association, never a cause.
 
+How it changes over weeks has two sides: how much of the titles have it (a quasi-Poisson regression of the weekly
+shares), and whether its lift of the latest weeks differs from that of the weeks before. Used more without losing its
+lift it is rising; as much as ever but with less lift, saturated.
+
 Pure: knows nothing about the database; numpy only.
 """
 
@@ -12,7 +16,7 @@ import math
 import re
 import unicodedata
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Literal
@@ -30,6 +34,13 @@ EXAMPLES = 5
 LONGEST_NGRAM = 3  # words
 FLOOR = 1e-3  # the least outlier multiple, so that a video without views has a logarithm
 SAME = 0.9  # a shorter n-gram goes when this share of its videos have one longer n-gram around it
+TREND_WEEKS = 12  # up to the newest video: the weeks that a trend is told of …
+RECENT_WEEKS = 4  # … and those of them whose lift is held against that of the others
+MIN_WEEKS = 6  # with MIN_WEEK titles each; below that there is no trend
+MIN_WEEK = 20
+MIN_HALF = 5  # channels that tell, in the recent weeks and in those before; fewer don't tell a change of lift
+MOST = 300  # patterns of a kind that are shown of a set: the surest, after all of them were tested together
+FALSE_SHARE = 0.05  # of the trends that are named, at most this share is chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +80,21 @@ class Rule:
     name: str
     meaning: str
     holds: Callable[[str], object]
+    signs: frozenset[str] = frozenset()  # without one of these signs it can't hold: looked at first, for speed
+    words: frozenset[str] = frozenset()  # … or one of these words (case folded)
 
 
 def _found(expression: str) -> Callable[[str], object]:
     return re.compile(expression, re.IGNORECASE).search
 
 
+def _words(listed: str) -> frozenset[str]:
+    return frozenset(listed.split())
+
+
 _EMOJI = "[\U0001f000-\U0001faff\u2600-\u27bf\u2b00-\u2bff\u23e9-\u23fa\u2049\u203c]"
+_EMOJIS = re.compile(_EMOJI)
+_WORDS = re.compile(r"\w+")
 _CAPITALS = re.compile(r"\b[^\W\d_]{3,}\b")
 
 RULES: tuple[Rule, ...] = (
@@ -90,29 +109,30 @@ RULES: tuple[Rule, ...] = (
     Rule("Number", "any digit", _found(r"\d")),
     Rule("List number at the start", "“7 ways …”, “Top 10 …”", _found(r"^\W*(?:top\s+)?\d{1,3}\s+(?!vs\b)[^\W\d]{2,}")),
     Rule("Year", "1900 to 2099", _found(r"(?<!\d)(?:19|20)\d\d(?!\d)")),
-    Rule("Money", "an amount with a currency sign", _found(r"[$€£¥₹₩₽]\s?\d|\d\s?[$€£¥₹₩₽]")),
+    Rule("Money", "an amount with a currency sign", _found(r"[$€£¥₹₩₽]\s?\d|\d\s?[$€£¥₹₩₽]"), signs=frozenset('$€£¥₹₩₽')),
     Rule("Episode or part", "“Part 2”, “Ep. 5”, “#3”", _found(r"\b(?:ep(?:isode)?|part|pt|parte|cap[ií]tulo)\b\.?\s*\d|#\d")),
-    Rule("Question", "a question mark, in any script", _found(r"[?？؟⁇]")),
-    Rule("Exclamation", "an exclamation mark", _found(r"[!！]")),
-    Rule("Repeated marks", "“!!”, “??”, “?!”", _found(r"[!?！？]{2,}")),
+    Rule("Question", "a question mark, in any script", _found(r"[?？؟⁇]"), signs=frozenset('?？؟⁇')),
+    Rule("Exclamation", "an exclamation mark", _found(r"[!！]"), signs=frozenset('!！')),
+    Rule("Repeated marks", "“!!”, “??”, “?!”", _found(r"[!?！？]{2,}"), signs=frozenset('!?！？')),
     Rule("ALL-CAPS word", "one to half of the words in capitals", lambda t: 0 < _capitals(t) <= 0.5),
     Rule("MOSTLY CAPITALS", "over half of the words in capitals", lambda t: _capitals(t) > 0.5),
-    Rule("Emoji", "any emoji", _found(_EMOJI)),
-    Rule("Brackets", "( ), [ ] or 【 】", _found(r"[(\[{【（「『]")),
-    Rule("Quotation marks", "words in quotation marks", _found("[\"“”«»„]|(?<!\\w)'[^']+'(?!\\w)")),
-    Rule("Hashtag", "#word", _found(r"#[^\W\d]")),
-    Rule("Mention", "@name", _found(r"(?<!\w)@\w")),
-    Rule("Colon", "“Topic: …”", _found(r"[^\W\d][:：]\s*\S")),
-    Rule("Parts with | or –", "parts split by a bar or a dash", _found(r"\s[-–—]\s|[|｜]")),
-    Rule("Ellipsis", "… or ...", _found(r"…|\.\.\.")),
-    Rule("POV", "the word POV", _found(r"\bpov\b")),
-    Rule("How to", "how to, how I", _found(r"\bhow (?:to|i|we)\b|\bc[óo]mo (?:hacer|fazer)\b")),
-    Rule("I, my, we", "first person", _found(r"\b(?:i|i'm|i’m|my|me|we|our|yo|mi|mis|eu|meu|minha|je|mon|ma|ich|mein|я|мой)\b")),
-    Rule("You, your", "second person", _found(r"\b(?:you|your|you're|tu|tus|você|vous|votre|du|dein|ты|твой)\b")),
-    Rule("Versus", "vs", _found(r"\b(?:vs|versus)\b")),
+    Rule("Emoji", "any emoji", lambda t: None if t.isascii() else _EMOJIS.search(t)),
+    Rule("Brackets", "( ), [ ] or 【 】", _found(r"[(\[{【（「『]"), signs=frozenset('([{【（「『')),
+    Rule("Quotation marks", "words in quotation marks", _found("[\"“”«»„]|(?<!\\w)'[^']+'(?!\\w)"), signs=frozenset('"“”«»„\'')),
+    Rule("Hashtag", "#word", _found(r"#[^\W\d]"), signs=frozenset('#')),
+    Rule("Mention", "@name", _found(r"(?<!\w)@\w"), signs=frozenset('@')),
+    Rule("Colon", "“Topic: …”", _found(r"[^\W\d][:：]\s*\S"), signs=frozenset(':：')),
+    Rule("Parts with | or –", "parts split by a bar or a dash", _found(r"\s[-–—]\s|[|｜]"), signs=frozenset('-–—|｜')),
+    Rule("Ellipsis", "… or ...", _found(r"…|\.\.\."), signs=frozenset('….')),
+    Rule("POV", "the word POV", _found(r"\bpov\b"), words=_words("pov")),
+    Rule("How to", "how to, how I", _found(r"\bhow (?:to|i|we)\b|\bc[óo]mo (?:hacer|fazer)\b"), words=_words("how como cómo")),
+    Rule("I, my, we", "first person", _found(r"\b(?:i|i'm|i’m|my|me|we|our|yo|mi|mis|eu|meu|minha|je|mon|ma|ich|mein|я|мой)\b"), words=_words("i my me we our yo mi mis eu meu minha je mon ma ich mein я мой")),
+    Rule("You, your", "second person", _found(r"\b(?:you|your|you're|tu|tus|você|vous|votre|du|dein|ты|твой)\b"), words=_words("you your tu tus você vous votre du dein ты твой")),
+    Rule("Versus", "vs", _found(r"\b(?:vs|versus)\b"), words=_words("vs versus")),
     Rule("Superlative", "best, worst, most, biggest …", _found(r"\b(?:best|worst|most|biggest|smallest|fastest|hardest|greatest|mejor|melhor|лучш\w+)\b")),
-    Rule("Warning", "never, stop, don't, mistake …", _found(r"\b(?:never|stop|don['’]?t|avoid|mistakes?|wrong|nunca|не)\b")),
-    Rule("Featuring", "feat., ft., with another artist", _found(r"\b(?:feat|ft)\b")),
+    Rule("Warning", "never, stop, don't, mistake …", _found(r"\b(?:never|stop|don['’]?t|avoid|mistakes?|wrong|nunca|не)\b"), words=_words("never stop don dont avoid mistake mistakes wrong nunca не")),
+    Rule("Featuring", "feat., ft., with another artist", _found(r"\b(?:feat|ft)\b"), words=_words("feat ft")),
+    Rule("English words", "the, of, and, you, this … in a title of Latin letters", lambda t: _non_latin(t) <= 0.1, words=_words("the of and you this with what why is are was my it's he she they who when his her")),
     Rule("Non-Latin script", "most letters are not Latin", lambda t: _non_latin(t) > 0.5),
     Rule("Mixed scripts", "Latin and other letters", lambda t: 0.1 <= _non_latin(t) <= 0.9),
 )  # fmt: skip
@@ -136,7 +156,19 @@ STOP_WORDS = frozenset(_STOP_WORDS.split())
 
 def structure(title: str) -> tuple[int, ...]:
     """The positions in RULES of the rules that hold for a title."""
-    return tuple(number for number, rule in enumerate(RULES) if rule.holds(title))
+    signs, words = frozenset(title), frozenset(_WORDS.findall(title.casefold()))
+    return tuple(
+        number
+        for number, rule in enumerate(RULES)
+        if not (rule.signs and rule.signs.isdisjoint(signs))
+        and not (rule.words and rule.words.isdisjoint(words))
+        and rule.holds(title)
+    )
+
+
+def forms(title: str) -> int:
+    """The same as bits of one number: bit n is set where RULES[n] holds."""
+    return sum(1 << number for number in structure(title))
 
 
 def tokens(title: str) -> list[str | None]:
@@ -150,18 +182,41 @@ def tokens(title: str) -> list[str | None]:
 
 
 def mine(videos: Iterable[TitledVideo]) -> list[Pattern]:
-    """Every pattern with enough videos and channels, in every scope that has enough videos.
-
-    Reads the videos once and keeps numbers of them, not titles: about 1 kB for each video.
-    """
-    data = _read(videos)
-    if len(data.ids) == 0:
+    """Every pattern with enough videos and channels, in every scope that has enough videos."""
+    given = list(videos)
+    if not given:
         return []
-    hits = _Hits.of(*_all_patterns(data))
-    results: list[Pattern] = []
-    for scope, members in _scopes(data):
-        results += _lifts(data, hits, scope, members)
-    return results
+    corpus, order = _corpus_of(given)
+    scopes: dict[str, np.ndarray] = {}
+    for place, number in enumerate(order):
+        for name in _scopes_of(given[number]):
+            scopes.setdefault(name, np.zeros(len(given), dtype=bool))[place] = True
+    ids = [given[number].candidate_id for number in order]
+    return [
+        Pattern(
+            scope=scope, kind=one.kind, pattern=one.pattern, n_videos=one.n_videos, n_channels=one.n_channels,
+            lift=one.lift, lift_low=one.lift_low, lift_high=one.lift_high, q_value=one.q_value,
+            examples=tuple(ids[place] for place in examples(corpus, one, members)),
+        )
+        for scope, members in large_scopes(scopes, np.ones(len(given), dtype=bool))
+        for one in told_apart(corpus, members, scope)
+    ]  # fmt: skip
+
+
+def large_scopes(scopes: Mapping[str, np.ndarray], whole: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """The whole as "all", and the scopes that are large enough; one that holds all of it says no more than "all"."""
+    yield "all", whole
+    for scope, members in sorted(scopes.items()):
+        if MIN_SCOPE <= members.sum() < whole.sum():
+            yield scope, members
+
+
+def told_apart(corpus: "Corpus", members: np.ndarray, scope: str) -> list["Association"]:
+    """The patterns of a scope that are kept: all forms, and the n-grams that are most surely different."""
+    found = associations(corpus, "structure", members, trends=False).surest
+    table = associations(corpus, "ngram", members, trends=False).table
+    first = np.argsort(table.p_value, kind="stable")[: MAX_NGRAMS if scope == "all" else MAX_NGRAMS_OF_PART]
+    return [*found, *(table.one(int(at)) for at in first)]
 
 
 def lift(
@@ -201,56 +256,275 @@ def benjamini_hochberg(p_values: np.ndarray) -> np.ndarray:
     return q_values
 
 
-# --- reading titles ---------------------------------------------------------------------------------
+# --- many titles ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Data:
-    """Videos as numbers; `words` is all titles one after another, -1 where an n-gram must not cross."""
+class Corpus:
+    """Titles as columns, the videos of each channel side by side.
 
-    ids: list[str]
-    channels: np.ndarray  # (videos,) number of the channel
-    outcomes: np.ndarray  # (videos,) ln of the outlier multiple
-    scopes: dict[str, np.ndarray]  # name -> the videos that belong to it
-    words: np.ndarray  # (words,) number in `vocabulary`
-    word_video: np.ndarray  # (words,) the video that the word stands in
-    vocabulary: list[str]
-    rule_video: np.ndarray  # (rule hits,)
-    rule: np.ndarray  # (rule hits,) number in RULES
+    A hit is an n-gram in a video; hits are sorted by n-gram, then by video, so those of one channel are side by
+    side, too: a group.
+    """
+
+    channel: np.ndarray  # (videos,) int32, ascending from 0
+    outcome: np.ndarray  # (videos,) float64: ln of the outlier multiple; NaN where there is none
+    forms: np.ndarray  # (videos,) int64: bits as `forms` gives them
+    week: np.ndarray  # (videos,) int32: week of publication, counted from any; -1 where unknown
+    ngrams: tuple[str, ...]
+    hit_video: np.ndarray  # (hits,) int32
+    hit_group: np.ndarray  # (hits,) int32, ascending
+    group_ngram: np.ndarray  # (groups,) int32
+    group_channel: np.ndarray  # (groups,) int32
+
+    @classmethod
+    def of(
+        cls, *, channel: np.ndarray, outcome: np.ndarray, forms: np.ndarray, week: np.ndarray,
+        ngrams: Sequence[str] = (), hit_video: np.ndarray | None = None, hit_ngram: np.ndarray | None = None,
+    ) -> "Corpus":  # fmt: skip
+        """From videos sorted by channel, and hits in any order, each at most once."""
+        videos = np.zeros(0, dtype=np.int64) if hit_video is None else hit_video.astype(np.int64)
+        numbers = np.zeros(0, dtype=np.int64) if hit_ngram is None else hit_ngram.astype(np.int64)
+        pairs = np.sort(numbers * max(len(channel), 1) + videos)
+        numbers, videos = np.divmod(pairs, max(len(channel), 1))
+        of = channel[videos]
+        first = np.ones(len(pairs), dtype=bool)
+        first[1:] = (numbers[1:] != numbers[:-1]) | (of[1:] != of[:-1])
+        return cls(
+            channel=channel.astype(np.int32), outcome=outcome.astype(np.float64), forms=forms.astype(np.int64),
+            week=week.astype(np.int32), ngrams=tuple(ngrams), hit_video=videos.astype(np.int32),
+            hit_group=(np.cumsum(first) - 1).astype(np.int32), group_ngram=numbers[first].astype(np.int32),
+            group_channel=of[first].astype(np.int32),
+        )  # fmt: skip
+
+    def having(self, kind: Kind, pattern: str) -> np.ndarray:
+        """(videos,) bool: which titles have a pattern; none where the pattern is not known."""
+        if kind == "structure":
+            number = next((at for at, rule in enumerate(RULES) if rule.name == pattern), None)
+            if number is None:
+                return np.zeros(len(self.channel), dtype=bool)
+            return (self.forms >> number & 1).astype(bool)
+        having = np.zeros(len(self.channel), dtype=bool)
+        if pattern in self.ngrams:
+            first, last = np.searchsorted(self.group_ngram, [(at := self.ngrams.index(pattern)), at + 1])
+            having[self.hit_video[slice(*np.searchsorted(self.hit_group, [first, last]))]] = True
+        return having
 
 
-def _read(videos: Iterable[TitledVideo]) -> _Data:
-    ids: list[str] = []
-    channels, outcomes = array("i"), array("d")
-    words, word_video = array("i"), array("i")
-    rule, rule_video = array("h"), array("i")
-    channel_numbers: dict[str, int] = {}
+Direction = Literal["rising", "saturated", "fading", "steady"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """How a pattern changed over the TREND_WEEKS up to the newest video."""
+
+    shares: tuple[float | None, ...]  # of the titles of each week, oldest first; None below MIN_WEEK titles
+    growth: float  # of that share, as a factor for four weeks …
+    growth_low: float  # … with its 95% interval
+    growth_high: float
+    lift_change: float | None  # lift of the RECENT_WEEKS ÷ lift of those before; None: too few to tell
+    lift_change_low: float | None
+    lift_change_high: float | None
+    direction: Direction
+
+
+@dataclass(frozen=True, slots=True)
+class Association:
+    """One pattern within a set of videos."""
+
+    kind: Kind
+    pattern: str
+    n_videos: int  # with it, in the channels that count
+    n_channels: int  # that have videos with it and videos without it
+    share: float  # of all titles of the set that have it
+    lift: float  # ratio of outlier multiples, with ÷ without
+    lift_low: float  # 95% interval over channels
+    lift_high: float
+    p_value: float
+    q_value: float  # Benjamini-Hochberg, over all patterns of the set that are of this kind
+    trend: Trend | None  # None: too few weeks with enough titles, or not asked for
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Associations:
+    """What was tested of one kind in a set of videos."""
+
+    surest: tuple[Association, ...]  # at most MOST, least p first
+    tested: int  # patterns with enough videos and channels
+    told: int  # of them with a q below FALSE_SHARE
+    videos: int  # with a known outcome
+    titles: int  # all
+    table: "_Table"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Table:
+    """All that were tested, as columns."""
+
+    kind: Kind
+    names: Sequence[str]
+    number: np.ndarray  # position in `names`
+    estimate: "_Estimate"
+    share: np.ndarray
+    p_value: np.ndarray
+    q_value: np.ndarray
+
+    def one(self, at: int, trend: Trend | None = None) -> Association:
+        low, high = self.estimate.only(np.array([at])).interval()
+        return Association(
+            kind=self.kind, pattern=self.names[self.number[at]], n_videos=int(self.estimate.videos[at]),
+            n_channels=int(self.estimate.channels[at]), share=float(self.share[at]),
+            lift=math.exp(self.estimate.beta[at]), lift_low=float(low[0]), lift_high=float(high[0]),
+            p_value=float(self.p_value[at]), q_value=float(self.q_value[at]), trend=trend,
+        )  # fmt: skip
+
+
+def associations(corpus: Corpus, kind: Kind, members: np.ndarray, *, trends: bool = True) -> Associations:
+    """The patterns of a kind with enough videos and channels among `members` (a bool for each video)."""
+    names = [rule.name for rule in RULES] if kind == "structure" else corpus.ngrams
+    known = members & ~np.isnan(corpus.outcome)
+    everything = np.ones(len(names), dtype=bool)
+    estimate = _count(corpus, kind, known, everything)
+    tested = np.flatnonzero(
+        (estimate.videos >= MIN_VIDEOS) & (estimate.channels >= MIN_CHANNELS) & np.isfinite(estimate.error)
+    )
+    estimate = estimate.only(tested)
+    p_values = estimate.p_values()
+    titles = _by_week(corpus, kind, members, everything, np.zeros(len(members), dtype=np.int64))[tested, 0]
+    table = _Table(
+        kind, names, tested, estimate, titles / max(members.sum(), 1), p_values, benjamini_hochberg(p_values)
+    )
+    first = np.argsort(p_values, kind="stable")[:MOST]
+    shown: Sequence[Trend | None] = [None] * len(first)
+    if trends and len(first):
+        shown = _trends(corpus, kind, members, known, tested[first]) or shown
+    return Associations(
+        surest=tuple(table.one(int(at), trend) for at, trend in zip(first, shown, strict=True)),
+        tested=len(tested),
+        told=int((table.q_value < FALSE_SHARE).sum()),
+        videos=int(known.sum()),
+        titles=int(members.sum()),
+        table=table,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A pattern in two sets of videos that have none in common."""
+
+    here: Association
+    there: Association
+    ratio: float  # lift here ÷ lift there, with its 95% interval
+    low: float
+    high: float
+    q_value: float  # Benjamini-Hochberg, over all patterns that were tested in both sets
+
+
+def compare(here: Associations, there: Associations, most: int = MOST) -> list[Difference]:
+    """The patterns that were tested in both sets, the surest difference first, at most `most`."""
+    one, other = here.table, there.table
+    _, at, opposite = np.intersect1d(one.number, other.number, return_indices=True)
+    if not len(at):
+        return []
+    beta, error, freedom = _less(one.estimate.only(at), other.estimate.only(opposite))
+    reach = np.minimum(_t_quantile(1.959964, freedom) * error, 20.0)
+    p_values = _p_values(beta, error, freedom)
+    q_values = benjamini_hochberg(p_values)
+    return [
+        Difference(
+            here=one.one(int(at[place])),
+            there=other.one(int(opposite[place])),
+            ratio=math.exp(beta[place]),
+            low=math.exp(beta[place] - reach[place]),
+            high=math.exp(beta[place] + reach[place]),
+            q_value=float(q_values[place]),
+        )
+        for place in np.argsort(p_values, kind="stable")[:most]
+    ]
+
+
+def examples(corpus: Corpus, of: Association, members: np.ndarray, most: int = EXAMPLES) -> list[int]:
+    """The videos with a pattern that stand out most, each of another channel."""
+    return _standing_out(corpus, np.flatnonzero(members & corpus.having(of.kind, of.pattern)), most)
+
+
+def weekly_shares(corpus: Corpus, members: np.ndarray, having: np.ndarray) -> list[tuple[int, int, int]]:
+    """(week, titles, titles with it) of each week that has any, oldest first."""
+    known = members & (corpus.week >= 0)
+    weeks, at = np.unique(corpus.week[known], return_inverse=True)
+    totals = np.bincount(at, minlength=len(weeks))
+    have = np.bincount(at, weights=having[known], minlength=len(weeks))
+    return [(int(week), int(n), int(k)) for week, n, k in zip(weeks, totals, have, strict=True)]
+
+
+def find_ngrams(titles: Iterable[tuple[int, str]]) -> "Lexicon":
+    """The n-grams that are in MIN_VIDEOS titles or more, of numbered titles; reads them once and keeps no title."""
+    words, word_video = array("i"), array("q")
     vocabulary: dict[str, int] = {}
-    scopes: dict[str, array[int]] = {}
-    for number, video in enumerate(videos):
-        ids.append(video.candidate_id)
-        channels.append(channel_numbers.setdefault(video.channel_key, len(channel_numbers)))
-        outcomes.append(math.log(max(video.outlier_multiple, FLOOR)))
-        for scope in _scopes_of(video):
-            scopes.setdefault(scope, array("i")).append(number)
-        found = structure(video.title)
-        rule.extend(found)
-        rule_video.extend([number] * len(found))
-        parts = [-1 if word is None else vocabulary.setdefault(word, len(vocabulary)) for word in tokens(video.title)]
+    for number, title in titles:
+        parts = [-1 if word is None else vocabulary.setdefault(word, len(vocabulary)) for word in tokens(title)]
         words.extend(parts)
         words.append(-1)
         word_video.extend([number] * (len(parts) + 1))
-    return _Data(
-        ids=ids,
-        channels=np.array(channels, dtype=np.int64),
-        outcomes=np.array(outcomes, dtype=np.float64),
-        scopes={name: np.array(members, dtype=np.int64) for name, members in scopes.items()},
-        words=np.array(words, dtype=np.int64),
-        word_video=np.array(word_video, dtype=np.int64),
-        vocabulary=list(vocabulary),
-        rule_video=np.array(rule_video, dtype=np.int64),
-        rule=np.array(rule, dtype=np.int64),
+    data = _Words(np.array(words, dtype=np.int64), np.array(word_video, dtype=np.int64), list(vocabulary))
+    names: list[str] = []
+    videos, numbers = [], []
+    levels = list(_ngrams(data))
+    for level, (grams, gram_videos, gram_numbers) in enumerate(levels):
+        keep = _worth_keeping(grams, gram_numbers, levels[level + 1] if level + 1 < len(levels) else None)
+        new_number = np.full(len(grams) + 1, -1, dtype=np.int64)
+        new_number[keep] = len(names) + np.arange(len(keep))
+        names += [" ".join(grams[at]) for at in keep]
+        kept = new_number[gram_numbers] >= 0
+        videos.append(gram_videos[kept])
+        numbers.append(new_number[gram_numbers[kept]])
+    return Lexicon(tuple(names), np.concatenate(videos), np.concatenate(numbers))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lexicon:
+    """Frequent n-grams, and the titles that they are in, each pair once."""
+
+    ngrams: tuple[str, ...]
+    video: np.ndarray  # (hits,) the title's number
+    ngram: np.ndarray  # (hits,) position in `ngrams`
+
+
+def ngrams_in(title: str, known: Mapping[str, int]) -> set[int]:
+    """The numbers of the known n-grams that are in a title."""
+    words = tokens(title)
+    found = set()
+    for start in range(len(words)):
+        for end in range(start + 1, min(start + LONGEST_NGRAM, len(words)) + 1):
+            part = words[start:end]
+            if None in part:
+                break
+            if (number := known.get(" ".join(part))) is not None:  # type: ignore[arg-type]
+                found.add(number)
+    return found
+
+
+def _corpus_of(videos: Sequence[TitledVideo]) -> tuple[Corpus, np.ndarray]:
+    """The corpus of videos in any order, and the position in `videos` of each of its videos."""
+    numbers: dict[str, int] = {}
+    channels = np.array([numbers.setdefault(video.channel_key, len(numbers)) for video in videos])
+    order = np.argsort(channels, kind="stable")
+    lexicon = find_ngrams((place, videos[number].title) for place, number in enumerate(order))
+    corpus = Corpus.of(
+        channel=channels[order],
+        outcome=log_outcome(np.array([videos[number].outlier_multiple for number in order])),
+        forms=np.array([forms(videos[number].title) for number in order]),
+        week=np.full(len(videos), -1),
+        ngrams=lexicon.ngrams,
+        hit_video=lexicon.video,
+        hit_ngram=lexicon.ngram,
     )
+    return corpus, order
+
+
+def log_outcome(multiples: np.ndarray) -> np.ndarray:
+    """ln of outlier multiples, those below FLOOR as FLOOR; NaN stays."""
+    return np.log(np.maximum(multiples, FLOOR))
 
 
 def _scopes_of(video: TitledVideo) -> Iterator[str]:
@@ -263,34 +537,19 @@ def _scopes_of(video: TitledVideo) -> Iterator[str]:
         yield f"language:{video.language.split('-')[0]}"
 
 
-def _scopes(data: _Data) -> Iterator[tuple[str, np.ndarray]]:
-    """The scopes that are large enough; one that holds every video says no more than "all"."""
-    yield "all", np.arange(len(data.ids))
-    for scope, members in sorted(data.scopes.items()):
-        if MIN_SCOPE <= len(members) < len(data.ids):
-            yield scope, members
+@dataclass(frozen=True, slots=True, eq=False)
+class _Words:
+    """All titles one after another, -1 where an n-gram must not cross."""
 
-
-def _all_patterns(data: _Data) -> tuple[list[tuple[Kind, str]], np.ndarray, np.ndarray]:
-    """The patterns, and the hits as (video, number of the pattern), each at most once."""
-    names: list[tuple[Kind, str]] = [("structure", rule.name) for rule in RULES]
-    videos, numbers = [data.rule_video], [data.rule]
-    levels = list(_ngrams(data))
-    for level, (grams, gram_videos, gram_numbers) in enumerate(levels):
-        keep = _worth_keeping(grams, gram_numbers, levels[level + 1] if level + 1 < len(levels) else None)
-        new_number = np.full(len(grams), -1, dtype=np.int64)
-        new_number[keep] = len(names) + np.arange(len(keep))
-        names += [("ngram", " ".join(grams[at])) for at in keep]
-        kept = new_number[gram_numbers] >= 0
-        videos.append(gram_videos[kept])
-        numbers.append(new_number[gram_numbers[kept]])
-    return names, np.concatenate(videos), np.concatenate(numbers)
+    words: np.ndarray  # (words,) number in `vocabulary`
+    word_video: np.ndarray  # (words,) the title that the word stands in
+    vocabulary: list[str]
 
 
 _Level = tuple[list[tuple[str, ...]], np.ndarray, np.ndarray]
 
 
-def _ngrams(data: _Data) -> Iterator[_Level]:
+def _ngrams(data: _Words) -> Iterator[_Level]:
     """For n = 1, 2, 3: the n-grams of MIN_VIDEOS videos or more, and the (video, n-gram) pairs, sorted.
 
     An n-gram is only as frequent as its first n-1 words and its last word, so each level is built from
@@ -350,20 +609,6 @@ def _worth_keeping(grams: Sequence[tuple[str, ...]], numbers: np.ndarray, longer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Hits:
-    """The (video, pattern) pairs sorted by pattern and channel; `group` numbers the (pattern, channel) pairs."""
-
-    names: list[tuple[Kind, str]]
-    video: np.ndarray  # (hits,)
-    pattern: np.ndarray  # (hits,)
-
-    @classmethod
-    def of(cls, names: list[tuple[Kind, str]], video: np.ndarray, pattern: np.ndarray) -> "_Hits":
-        order = np.argsort(pattern, kind="stable")
-        return cls(names, video[order], pattern[order])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class _Estimate:
     """Of each pattern: ln of the lift with its error, clustered by channel."""
 
@@ -381,11 +626,25 @@ class _Estimate:
         return np.exp(self.beta - reach), np.exp(self.beta + reach)
 
     def p_values(self) -> np.ndarray:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            z = _as_normal(np.abs(self.beta) / self.error, self.freedom)
-        # no spread at all between channels (error 0): certain if there is an effect, nothing if not
-        z = np.where(self.error > 0, z, np.where(self.beta == 0, 0.0, np.inf))
-        return np.array([math.erfc(value / math.sqrt(2)) for value in z])
+        return _p_values(self.beta, self.error, self.freedom)
+
+
+def _p_values(beta: np.ndarray, error: np.ndarray, freedom: np.ndarray) -> np.ndarray:
+    """Two-sided, of Student's t."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = _as_normal(np.abs(beta) / error, freedom)
+    # no spread at all between channels (error 0): certain if there is an effect, nothing if not
+    z = np.where(error > 0, z, np.where(beta == 0, 0.0, np.inf))
+    return np.array([math.erfc(value / math.sqrt(2)) for value in z])
+
+
+def _less(one: _Estimate, other: _Estimate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The differences of independent estimates: values, errors, degrees of freedom (Welch's)."""
+    variance, variance2 = one.error**2, other.error**2
+    both = variance + variance2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        freedom = both**2 / (variance**2 / one.freedom + variance2**2 / other.freedom)
+    return one.beta - other.beta, np.sqrt(both), np.where(both > 0, freedom, 1.0)
 
 
 def _demean(outcomes: np.ndarray, channels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -423,71 +682,154 @@ def _estimate(pattern: np.ndarray, have: np.ndarray, sizes: np.ndarray, sums: np
     )
 
 
-def _lifts(data: _Data, hits: _Hits, scope: str, members: np.ndarray) -> list[Pattern]:
-    inside = np.zeros(len(data.ids), dtype=bool)
-    inside[members] = True
-    channel_count = int(data.channels.max()) + 1
-    demeaned = np.zeros(len(data.ids))
-    demeaned[members], sizes = _demean(data.outcomes[members], data.channels[members])
-    here = inside[hits.video]
-    video, pattern = hits.video[here], hits.pattern[here]
-    groups, group = np.unique(pattern * channel_count + data.channels[video], return_inverse=True)
-    estimate = _estimate(
-        groups // channel_count,
-        np.bincount(group, minlength=len(groups)),
-        sizes[groups % channel_count],
-        np.bincount(group, weights=demeaned[video], minlength=len(groups)),
-        len(hits.names),
+def _count(corpus: Corpus, kind: Kind, known: np.ndarray, wanted: np.ndarray) -> _Estimate:
+    """The estimate of each pattern over the videos `known`, whose outcome is known; of those not `wanted` nothing."""
+    return (_count_forms if kind == "structure" else _count_ngrams)(corpus, known, wanted)
+
+
+def _count_forms(corpus: Corpus, known: np.ndarray, wanted: np.ndarray) -> _Estimate:
+    at = np.flatnonzero(known)
+    channel, forms = corpus.channel[at], corpus.forms[at]
+    demeaned, sizes = _demean(corpus.outcome[at], channel)
+    first = np.flatnonzero(np.diff(channel, prepend=-1))
+    of, rules = channel[first], np.flatnonzero(wanted)
+    if not len(first):
+        none = np.zeros(0, dtype=np.int64)
+        return _estimate(none, none, none, none, len(RULES))
+    have, sums = np.empty((len(rules), len(first))), np.empty((len(rules), len(first)))
+    for place, number in enumerate(rules):  # one after the other: all at once would take forty times the memory
+        has = forms >> number & 1
+        have[place] = np.add.reduceat(has, first)
+        sums[place] = np.add.reduceat(has * demeaned, first)
+    return _estimate(
+        np.repeat(rules, len(first)), have.ravel(), np.tile(sizes[of], len(rules)), sums.ravel(), len(RULES)
     )
-    tested = np.flatnonzero(
-        (estimate.videos >= MIN_VIDEOS) & (estimate.channels >= MIN_CHANNELS) & np.isfinite(estimate.error)
+
+
+def _count_ngrams(corpus: Corpus, known: np.ndarray, wanted: np.ndarray) -> _Estimate:
+    hits = known[corpus.hit_video] & wanted[corpus.group_ngram][corpus.hit_group]
+    if not hits.any():
+        none = np.zeros(0, dtype=np.int64)
+        return _estimate(none, none, none, none, len(corpus.ngrams))
+    demeaned = np.zeros(len(known))
+    sizes = np.zeros(int(corpus.channel[-1]) + 1, dtype=np.int64)
+    values, found = _demean(corpus.outcome[known], corpus.channel[known])
+    demeaned[known], sizes[: len(found)] = values, found
+    group, video = corpus.hit_group[hits], corpus.hit_video[hits]
+    have = np.bincount(group, minlength=len(corpus.group_ngram))
+    sums = np.bincount(group, weights=demeaned[video], minlength=len(corpus.group_ngram))
+    some = np.flatnonzero(have)
+    return _estimate(
+        corpus.group_ngram[some], have[some], sizes[corpus.group_channel[some]], sums[some], len(corpus.ngrams)
     )
-    if len(tested) == 0:
-        return []
-    estimate = estimate.only(tested)
-    p_values = estimate.p_values()
-    low, high = estimate.interval()
-    # two families: rules that were laid down beforehand must not pay for thousands of mined n-grams
-    mined = np.array([hits.names[number][0] == "ngram" for number in tested])
-    q_values = np.empty(len(tested))
-    for family in (mined, ~mined):
-        q_values[family] = benjamini_hochberg(p_values[family])
-    order = np.argsort(p_values, kind="stable")
-    ngrams_left = MAX_NGRAMS if scope == "all" else MAX_NGRAMS_OF_PART
-    kept: list[Pattern] = []
-    for at in order:
-        number = int(tested[at])
-        kind, name = hits.names[number]
-        if kind == "ngram":
-            if ngrams_left == 0:
-                continue
-            ngrams_left -= 1
-        start, stop = np.searchsorted(pattern, (number, number + 1))
-        kept.append(
-            Pattern(
-                scope=scope,
-                kind=kind,
-                pattern=name,
-                n_videos=int(estimate.videos[at]),
-                n_channels=int(estimate.channels[at]),
-                lift=math.exp(estimate.beta[at]),
-                lift_low=float(low[at]),
-                lift_high=float(high[at]),
-                q_value=float(q_values[at]),
-                examples=_examples(data, video[start:stop]),
+
+
+def _by_week(corpus: Corpus, kind: Kind, members: np.ndarray, wanted: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """(patterns, columns) how many titles of `members` have each wanted pattern, by a number given to each video."""
+    width = int(column.max(initial=0)) + 1
+    if kind == "structure":
+        at = np.flatnonzero(members)
+        forms, weeks = corpus.forms[at], column[at]
+        found = np.zeros((len(RULES), width), dtype=np.int64)
+        for number in np.flatnonzero(wanted):
+            found[number] = np.bincount(weeks[(forms >> number & 1).astype(bool)], minlength=width)
+        return found
+    hits = members[corpus.hit_video] & wanted[corpus.group_ngram][corpus.hit_group]
+    ngram = corpus.group_ngram[corpus.hit_group[hits]].astype(np.int64)
+    cells = np.bincount(ngram * width + column[corpus.hit_video[hits]], minlength=len(corpus.ngrams) * width)
+    return cells.reshape(len(corpus.ngrams), width)
+
+
+def _trends(
+    corpus: Corpus, kind: Kind, members: np.ndarray, known: np.ndarray, numbers: np.ndarray
+) -> list[Trend] | None:
+    """The trend of each of these patterns; None where too few weeks have enough titles."""
+    newest = int(corpus.week.max(initial=-1))
+    # column 0 is for the weeks before, and for videos without a date
+    column = np.maximum(corpus.week - newest + TREND_WEEKS, 0) * (corpus.week >= 0)
+    totals = np.bincount(column[members], minlength=TREND_WEEKS + 1)[1:]
+    enough = totals >= MIN_WEEK
+    if enough.sum() < MIN_WEEKS:
+        return None
+    wanted = np.zeros(len(RULES) if kind == "structure" else len(corpus.ngrams), dtype=bool)
+    wanted[numbers] = True
+    weekly = np.zeros((len(numbers), TREND_WEEKS), dtype=np.int64)
+    counted = _by_week(corpus, kind, members, wanted, column)[numbers, 1:]
+    weekly[:, : counted.shape[1]] = counted
+    middle = TREND_WEEKS - RECENT_WEEKS
+    early = _count(corpus, kind, known & (column >= 1) & (column <= middle), wanted).only(numbers)
+    late = _count(corpus, kind, known & (column > middle), wanted).only(numbers)
+    slope, error = _share_slope(weekly[:, enough], totals[enough], np.flatnonzero(enough))
+    freedom = np.full(len(slope), float(enough.sum() - 2))
+    reach = np.minimum(_t_quantile(1.959964, freedom) * error, 5.0)
+    used = benjamini_hochberg(_p_values(slope, error, freedom))
+    tells = np.flatnonzero(
+        (early.channels >= MIN_HALF) & (late.channels >= MIN_HALF) & np.isfinite(early.error) & np.isfinite(late.error)
+    )
+    change, change_error, change_freedom = _less(late.only(tells), early.only(tells))
+    change_reach = np.minimum(_t_quantile(1.959964, change_freedom) * change_error, 20.0)
+    moved = benjamini_hochberg(_p_values(change, change_error, change_freedom))
+    place = {int(at): number for number, at in enumerate(tells)}
+    found = []
+    for at in range(len(slope)):
+        changes: tuple[float | None, float | None, float | None] = (None, None, None)
+        less = False
+        if (told := place.get(at)) is not None:
+            wide = change_reach[told]
+            changes = (math.exp(change[told]), math.exp(change[told] - wide), math.exp(change[told] + wide))
+            less = bool(moved[told] < FALSE_SHARE and change[told] < 0)
+        moves = used[at] < FALSE_SHARE
+        found.append(
+            Trend(
+                shares=tuple(float(k / n) if n >= MIN_WEEK else None for k, n in zip(weekly[at], totals, strict=True)),
+                growth=math.exp(4 * slope[at]),
+                growth_low=math.exp(4 * (slope[at] - reach[at])),
+                growth_high=math.exp(4 * (slope[at] + reach[at])),
+                lift_change=changes[0],
+                lift_change_low=changes[1],
+                lift_change_high=changes[2],
+                direction=(
+                    "fading" if moves and slope[at] < 0
+                    else "saturated" if less
+                    else "rising" if moves
+                    else "steady"
+                ),
             )
-        )
-    return kept
+        )  # fmt: skip
+    return found
 
 
-def _examples(data: _Data, videos: np.ndarray) -> tuple[str, ...]:
-    """The videos that stand out most, each of another channel."""
-    chosen: dict[int, str] = {}
-    for video in videos[np.lexsort((videos, -data.outcomes[videos]))]:
-        if len(chosen) == EXAMPLES:
+def _share_slope(have: np.ndarray, totals: np.ndarray, weeks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each pattern: the change of ln(share) a week and its standard error, by quasi-Poisson regression.
+
+    `have` is (patterns, weeks). What the weeks scatter beyond chance (titles come in waves, channels in series)
+    widens the error; scatter below chance does not narrow it.
+    """
+    x = weeks - np.average(weeks, weights=totals)
+    level = np.log(np.maximum(have.sum(axis=1), 0.5) / totals.sum())
+    slope = np.zeros(len(have))
+    for _ in range(25):  # Newton's method; it has come to rest after five or six steps
+        expected = totals * np.exp(np.clip(level[:, None] + slope[:, None] * x, -30, 10))
+        residual = have - expected
+        a, b, c = expected.sum(axis=1), (expected * x).sum(axis=1), (expected * x**2).sum(axis=1)
+        u, v = residual.sum(axis=1), (residual * x).sum(axis=1)
+        determinant = np.maximum(a * c - b**2, 1e-12)
+        step = np.clip((a * v - b * u) / determinant, -1, 1)
+        level, slope = level + np.clip((c * u - b * v) / determinant, -3, 3), slope + step
+        if np.abs(step).max(initial=0.0) < 1e-10:
             break
-        chosen.setdefault(int(data.channels[video]), data.ids[video])
-    return tuple(chosen.values())
+    scatter = (residual**2 / np.maximum(expected, 1e-9)).sum(axis=1) / max(len(weeks) - 2, 1)
+    return slope, np.sqrt(np.maximum(scatter, 1.0) * a / determinant)
+
+
+def _standing_out(corpus: Corpus, videos: np.ndarray, most: int) -> list[int]:
+    videos = videos[~np.isnan(corpus.outcome[videos])]
+    chosen: dict[int, int] = {}
+    for video in videos[np.lexsort((videos, -corpus.outcome[videos]))]:
+        if len(chosen) == most:
+            break
+        chosen.setdefault(int(corpus.channel[video]), int(video))
+    return list(chosen.values())
 
 
 def _as_normal(t: np.ndarray, freedom: np.ndarray) -> np.ndarray:
@@ -504,13 +846,25 @@ def _t_quantile(z: float, freedom: np.ndarray) -> np.ndarray:
 
 
 def _capitals(title: str) -> float:
+    return _capital_share(title)
+
+
+@lru_cache(maxsize=8)  # two rules ask of the same title
+def _capital_share(title: str) -> float:
     """Share of the words (three letters or more, of a script that has capitals) in capitals."""
     words = [word for word in _CAPITALS.findall(title) if word.upper() != word.lower()]
     return sum(word.isupper() for word in words) / len(words) if words else 0.0
 
 
 def _non_latin(title: str) -> float:
+    return _non_latin_share(title)
+
+
+@lru_cache(maxsize=8)
+def _non_latin_share(title: str) -> float:
     """Share of the letters that are not Latin."""
+    if title.isascii():
+        return 0.0
     letters = [character for character in title if character.isalpha()]
     return sum(not _is_latin(character) for character in letters) / len(letters) if letters else 0.0
 

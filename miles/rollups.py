@@ -26,10 +26,9 @@ from datetime import timedelta
 from itertools import accumulate
 
 import numpy as np
-import psycopg
 from sqlalchemy import Connection, text
 
-from miles import calibration, db, metrics, patterns
+from miles import calibration, db, facts, metrics, movers, patterns
 from miles.store import copy, run
 
 logger = logging.getLogger(__name__)
@@ -65,21 +64,21 @@ def refresh(connection: Connection, on_progress: Progress | None = None, *, ever
     changed since the last time, when PATTERNS_AFTER has passed and something changed, or with `everything`.
     `on_progress` is called with the steps done and their number.
     """
-    from miles import facts  # it reads with the filters of `browse`, which reads these roll-ups
-
     tell = on_progress or (lambda done, total: None)
-
-    steps: tuple[Callable[[Connection], object], ...] = (
-        measure,
-        _count_days,
-        facts.sync,
-        lambda connection: _write_patterns(connection) if everything or _patterns_are_due(connection) else None,
-        lambda connection: write(connection, "overview", _overview(connection)),
-    )
-    for done, step in enumerate(steps):
-        tell(done, len(steps))
-        step(connection)
-    tell(len(steps), len(steps))
+    tell(0, 5)
+    measure(connection)
+    tell(1, 5)
+    _count_days(connection)
+    tell(2, 5)
+    due = everything or _patterns_are_due(connection)
+    facts.sync(connection, words=not due)
+    tell(3, 5)
+    if due:
+        _write_patterns(connection)
+    tell(4, 5)
+    write(connection, "overview", _overview(connection))
+    write(connection, "movers", movers.roll_up(connection))
+    tell(5, 5)
 
 
 def measure(connection: Connection) -> int:
@@ -299,13 +298,11 @@ def _patterns_are_due(connection: Connection) -> bool:
 
 def _write_patterns(connection: Connection) -> None:
     """Find the words of all titles anew, and replace the stored patterns of all videos and of large parts of them."""
-    from miles import facts  # it reads with the filters of `browse`, which reads these roll-ups
-
     facts.mine(connection)
     known = facts.load(connection)
     found = [
         (scope, one, patterns.examples(known.corpus, one, members))
-        for scope, members in patterns.large_scopes(known.scopes(), len(known))
+        for scope, members in patterns.large_scopes(known.scopes(), np.isfinite(known.multiple))
         for one in patterns.told_apart(known.corpus, members, scope)
     ]
     names = facts.candidate_ids(connection, known, {place for *_, places in found for place in places})

@@ -281,7 +281,7 @@ def test_title_patterns_are_written_with_lift_and_examples(database):
     assert row.q_value < 0.001
     assert row.n_channels == 15
     assert titles == ["Video with purple paint"] * patterns.EXAMPLES
-    assert steps == [(done, 4) for done in range(5)]
+    assert steps == [(done, 5) for done in range(6)]
 
 
 def patterns_written(connection: Connection) -> datetime | None:

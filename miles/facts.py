@@ -1,0 +1,300 @@
+"""Numbers of all videos as columns in memory, and which of them pass a filter.
+
+The roll-up `sync` keeps the table `facts`: one narrow row for each video. `load` reads it whole, in the binary form
+that PostgreSQL sends and numpy understands (about a million rows a second), and `selection.passing` answers a filter
+in milliseconds, so that distributions and title patterns of any part of the data need no query of their own.
+
+Knows nothing about filters and pages; `ui/data.py` keeps what `load` returns for all of its visitors.
+"""
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+from sqlalchemy import Connection, text
+
+from miles import db, patterns
+from miles.store import copy, run
+
+logger = logging.getLogger(__name__)
+
+ROLLUP = "facts"  # in `rollups`: what `version` compares
+NONE = np.iinfo(np.int64).min  # -infinity as PostgreSQL sends a moment that is not known
+EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # from which it counts microseconds
+SECOND = 1_000_000  # microseconds
+DAY = 86_400 * SECOND
+READ_AT_ONCE = 20_000  # titles
+
+# The table as sent: name, type and size there, SQL that leaves no NULL (each row is then as long as any other).
+_COLUMNS: tuple[tuple[str, str, str], ...] = (
+    ("number", ">i4", "number"),
+    ("channel", ">i8", "channel"),
+    ("platform", ">i2", "platform"),
+    ("format", ">i2", "coalesce(format, 0::smallint)"),
+    ("category", ">i2", "coalesce(category, 0::smallint)"),
+    ("language", ">i2", "coalesce(language, 0::smallint)"),
+    ("duration", ">f4", "coalesce(duration, 'NaN'::real)"),
+    ("published", ">i8", "coalesce(published_at, '-infinity'::timestamptz)"),
+    ("observed", ">i8", "coalesce(observed_at, '-infinity'::timestamptz)"),
+    ("views", ">i8", "coalesce(views, -1)"),
+    ("score", ">f8", "coalesce(viral_score, 'NaN'::float8)"),
+    ("base_rate", ">f8", "coalesce(base_rate, 'NaN'::float8)"),
+    ("multiple", ">f8", "coalesce(outlier_multiple, 'NaN'::float8)"),
+    ("velocity", ">f8", "coalesce(velocity, 'NaN'::float8)"),
+    ("predicted", ">f8", "coalesce(predicted_velocity, 'NaN'::float8)"),
+    ("forms", ">i8", "coalesce(forms, 0)"),
+)
+_SENT = np.dtype(
+    [("fields", ">i2"), *(part for name, kind, _ in _COLUMNS for part in ((f"{name}_size", ">i4"), (name, kind)))]
+)
+_HEAD = 19  # bytes before the first row of a binary COPY
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Facts:
+    """Columns of the same length, the videos of each channel side by side."""
+
+    version: str  # changes with what is in the tables
+    number: np.ndarray  # int32
+    channel: np.ndarray  # int32, ascending from 0
+    platform: np.ndarray  # int16, as the next three: a code in `codes`, 0 unknown
+    format: np.ndarray
+    category: np.ndarray
+    language: np.ndarray
+    duration: np.ndarray  # float32, seconds; NaN unknown, as in all that are floats
+    published: np.ndarray  # int64, microseconds since EPOCH; NONE unknown
+    observed: np.ndarray  # the same
+    views: np.ndarray  # int64; -1 unknown
+    score: np.ndarray  # float64, as the next four
+    base_rate: np.ndarray
+    multiple: np.ndarray
+    velocity: np.ndarray  # views per day, as the next
+    predicted: np.ndarray
+    corpus: patterns.Corpus  # the same videos in the same order
+    codes: Mapping[str, Mapping[str, int]]  # kind -> value -> code
+    place: np.ndarray  # (highest number + 1,) position of a number, -1 where there is none
+
+    def __len__(self) -> int:
+        return len(self.number)
+
+    def age(self) -> np.ndarray:
+        """Microseconds from publishing to the newest look; NONE where either is unknown."""
+        known = (self.published != NONE) & (self.observed != NONE)
+        return np.where(known, self.observed - self.published, NONE)
+
+    def scopes(self) -> dict[str, np.ndarray]:
+        """The parts of the data that title patterns are kept of, by name ("category:Music"), as bools."""
+        found: dict[str, np.ndarray] = {}
+        for kind, values in self.codes.items():
+            for value, code in values.items():
+                name = f"{kind}:{value.split('-')[0] if kind == 'language' else value}"
+                mask = (getattr(self, kind) == code) & np.isfinite(self.multiple)
+                found[name] = found[name] | mask if name in found else mask
+        return found
+
+
+def version(connection: Connection) -> str:
+    """What stands for the present content of the tables."""
+    return str(connection.scalar(text("SELECT refreshed_at FROM rollups WHERE name = :name"), {"name": ROLLUP}))
+
+
+def load(connection: Connection) -> Facts:
+    """Read all columns."""
+    now = version(connection)  # first: what changes meanwhile has a later one, and is read the next time
+    codes: dict[str, dict[str, int]] = {}
+    for code, kind, value in connection.execute(text("SELECT code, kind, value FROM fact_codes")):
+        codes.setdefault(kind, {})[value] = code
+    with db.psycopg_connection(connection).cursor() as cursor:
+        statement = f"COPY (SELECT {', '.join(sql for *_, sql in _COLUMNS)} FROM facts) TO STDOUT (FORMAT binary)"
+        with cursor.copy(statement.encode()) as sent:
+            data = b"".join(sent)
+    rows = np.frombuffer(data, dtype=_SENT, offset=_HEAD, count=(len(data) - _HEAD - 2) // _SENT.itemsize)
+    _, channel = np.unique(rows["channel"].astype(np.int64), return_inverse=True)
+    order = np.argsort(channel, kind="stable")
+    columns = {
+        name: rows[name][order].astype(np.dtype(kind).newbyteorder("="))
+        for name, kind, _ in _COLUMNS
+        if name != "channel"
+    }
+    forms = columns.pop("forms")
+    place = np.full(int(columns["number"].max(initial=-1)) + 1, -1, dtype=np.int32)
+    place[columns["number"]] = np.arange(len(order), dtype=np.int32)
+    published = columns["published"]
+    ngrams, videos = [], []
+    for ngram, numbers in connection.execute(text("SELECT ngram, videos FROM title_ngrams ORDER BY ngram")):
+        ngrams.append(ngram)
+        videos.append(np.frombuffer(numbers, dtype="<i4"))
+    hit_video = np.concatenate(videos) if videos else np.zeros(0, dtype=np.int32)
+    hit_ngram = np.repeat(np.arange(len(ngrams)), [len(one) for one in videos])
+    within = hit_video < len(place)
+    at = place[hit_video[within]]
+    return Facts(
+        version=now,
+        channel=channel[order].astype(np.int32),
+        **columns,
+        corpus=patterns.Corpus.of(
+            channel=channel[order],
+            outcome=patterns.log_outcome(columns["multiple"]),
+            forms=forms,
+            week=np.where(published == NONE, -1, week_of(published)),
+            ngrams=ngrams,
+            hit_video=at[at >= 0],
+            hit_ngram=hit_ngram[within][at >= 0],
+        ),
+        codes=codes,
+        place=place,
+    )
+
+
+def candidate_ids(connection: Connection, loaded: Facts, places: Collection[int]) -> dict[int, str]:
+    """The candidates at these positions; one that is gone since then is left out."""
+    numbers = {int(loaded.number[place]): place for place in places}
+    found = connection.execute(
+        text("SELECT number, candidate_id FROM facts WHERE number = ANY(:numbers)"), {"numbers": list(numbers)}
+    )
+    return {numbers[number]: candidate_id for number, candidate_id in found}
+
+
+def week_of(moment: np.ndarray) -> np.ndarray:
+    """The number of the week, Monday to Sunday (UTC), from that of EPOCH on."""
+    return np.maximum((moment // DAY + EPOCH.weekday()) // 7, 0)
+
+
+def monday(week: int) -> date:
+    """The first day of a week as `week_of` counts them."""
+    return (EPOCH + timedelta(days=7 * week - EPOCH.weekday())).date()
+
+
+# --- the roll-up ------------------------------------------------------------------------------------
+
+_CODES = """
+INSERT INTO fact_codes (kind, value)
+SELECT kind, value FROM (
+    SELECT CASE grouping(platform, media_type, category, language)
+            WHEN 7 THEN 'platform' WHEN 11 THEN 'format' WHEN 13 THEN 'category' ELSE 'language' END AS kind,
+        coalesce(platform, media_type, category, language) AS value
+    FROM candidates GROUP BY GROUPING SETS ((platform), (media_type), (category), (language))
+) AS found WHERE value IS NOT NULL
+EXCEPT SELECT kind, value FROM fact_codes
+ORDER BY kind, value
+"""
+
+_FACTS = (
+    "title_hash", "channel", "platform", "format", "category", "language", "duration", "published_at", "observed_at",
+    "views", "viral_score", "base_rate", "outlier_multiple", "velocity", "predicted_velocity",
+)  # fmt: skip
+
+# Compared with what is there and written only where it differs: whatever changed a video, and whether or not it said
+# so, the facts follow.
+_NOW = """
+CREATE TEMP TABLE facts_now ON COMMIT DROP AS
+SELECT candidate_id, hashtextextended(title, 0) AS title_hash,
+    hashtextextended(coalesce('channel ' || channel_key, 'video ' || candidate_id), 0) AS channel,
+    platforms.code AS platform, formats.code AS format, categories.code AS category, languages.code AS language,
+    duration, published_at, observed_at, views, viral_score, base_rate, outlier_multiple, velocity, predicted_velocity
+FROM candidates
+    JOIN fact_codes AS platforms ON platforms.kind = 'platform' AND platforms.value = platform
+    LEFT JOIN fact_codes AS formats ON formats.kind = 'format' AND formats.value = media_type
+    LEFT JOIN fact_codes AS categories ON categories.kind = 'category' AND categories.value = category
+    LEFT JOIN fact_codes AS languages ON languages.kind = 'language' AND languages.value = language;
+ANALYZE facts_now;
+"""
+_CHANGES = (
+    """
+    DELETE FROM facts USING facts_now
+    WHERE facts.candidate_id = facts_now.candidate_id AND facts.title_hash <> facts_now.title_hash
+    """,
+    f"""
+    UPDATE facts SET ({", ".join(_FACTS)}) = ({", ".join(f"facts_now.{name}" for name in _FACTS)})
+    FROM facts_now WHERE facts.candidate_id = facts_now.candidate_id
+        AND ({", ".join(f"facts.{name}" for name in _FACTS)})
+        IS DISTINCT FROM ({", ".join(f"facts_now.{name}" for name in _FACTS)})
+    """,
+    f"""
+    INSERT INTO facts (candidate_id, {", ".join(_FACTS)})
+    SELECT candidate_id, {", ".join(_FACTS)} FROM facts_now
+    WHERE NOT EXISTS (SELECT FROM facts WHERE facts.candidate_id = facts_now.candidate_id)
+    ORDER BY channel
+    """,
+)
+
+
+def sync(connection: Connection, *, words: bool = True) -> int:
+    """Bring the facts up to what the candidates say, and read the titles that are new; returns how many changed.
+
+    Without `words` their n-grams are left to `mine`, which the caller runs next.
+    """
+    run(connection, _CODES)
+    run(connection, _NOW)
+    changed = sum(run(connection, statement).rowcount for statement in _CHANGES)
+    run(connection, "DROP TABLE facts_now")
+    gone = connection.scalar(text("SELECT count(*) FROM facts")) != _known(connection)  # those that were deleted
+    if changed or gone:
+        _read_titles(connection, words=words)
+        _mark(connection)
+    return changed
+
+
+def _known(connection: Connection) -> int | None:
+    return connection.scalar(text("SELECT (data->>'videos')::bigint FROM rollups WHERE name = :name"), {"name": ROLLUP})
+
+
+def _mark(connection: Connection) -> None:
+    """Give the tables' content a new version."""
+    connection.execute(
+        text(
+            "INSERT INTO rollups (name, data, refreshed_at)"
+            " SELECT :name, jsonb_build_object('videos', count(*)), clock_timestamp() FROM facts"
+            " ON CONFLICT (name) DO UPDATE SET data = excluded.data, refreshed_at = excluded.refreshed_at"
+        ),
+        {"name": ROLLUP},
+    )
+
+
+def _read_titles(connection: Connection, *, words: bool) -> None:
+    """The forms of titles that were not read yet, and the known n-grams that are in them."""
+    names = list(connection.scalars(text("SELECT ngram FROM title_ngrams"))) if words else []
+    known = {ngram: at for at, ngram in enumerate(names)}
+    found: dict[int, list[int]] = {}
+    run(connection, "CREATE TEMP TABLE read_titles (number integer, forms bigint) ON COMMIT DROP")
+    connect = db.psycopg_connection(connection)
+    with connect.cursor(name="unread") as unread, connect.cursor() as cursor:
+        unread.itersize = READ_AT_ONCE
+        unread.execute("SELECT number, title FROM facts JOIN candidates USING (candidate_id) WHERE forms IS NULL")
+        while rows := unread.fetchmany(READ_AT_ONCE):
+            with copy(cursor, "read_titles", ("number", "forms")) as target:
+                for number, title in rows:
+                    target.write_row((number, patterns.forms(title)))
+                    for at in patterns.ngrams_in(title, known) if known else ():
+                        found.setdefault(at, []).append(number)
+    run(connection, "ANALYZE read_titles")
+    run(
+        connection,
+        "UPDATE facts SET forms = read_titles.forms FROM read_titles WHERE facts.number = read_titles.number",
+    )
+    run(connection, "DROP TABLE read_titles")
+    for at, numbers in found.items():
+        connection.execute(
+            text("UPDATE title_ngrams SET videos = videos || :more WHERE ngram = :ngram"),
+            {"ngram": names[at], "more": np.sort(np.array(numbers, dtype="<i4")).tobytes()},
+        )
+
+
+def mine(connection: Connection) -> int:
+    """Find the n-grams of all titles anew; returns how many there are."""
+    with db.psycopg_connection(connection).cursor(name="titles") as cursor:
+        cursor.itersize = READ_AT_ONCE
+        cursor.execute("SELECT number, title FROM facts JOIN candidates USING (candidate_id)")
+        found = patterns.find_ngrams(cursor)
+    run(connection, "DELETE FROM title_ngrams")
+    order = np.lexsort((found.video, found.ngram))
+    videos = found.video[order].astype("<i4")
+    ends = np.cumsum(np.bincount(found.ngram, minlength=len(found.ngrams)))
+    with copy(db.psycopg_connection(connection).cursor(), "title_ngrams", ("ngram", "videos")) as target:
+        for at, ngram in enumerate(found.ngrams):
+            target.write_row((ngram, videos[ends[at - 1] if at else 0 : ends[at]].tobytes()))
+    _mark(connection)
+    logger.info("%d words and phrases", len(found.ngrams))
+    return len(found.ngrams)

@@ -1,0 +1,96 @@
+"""Which of the videos in memory (`facts`) pass a filter of the pages.
+
+What the columns don't hold, words of a title and a channel, is asked of the database's indexes; so is any filter
+that is not known here.
+"""
+
+from dataclasses import fields, replace
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+from sqlalchemy import Connection, text
+
+from miles import browse
+from miles.browse import AGES, DURATIONS, Filters
+from miles.facts import DAY, EPOCH, NONE, Facts
+
+_DEFAULT = Filters()
+_IN_MEMORY = frozenset({
+    "platforms", "formats", "categories", "languages", "durations", "published_from", "published_to", "score_from",
+    "score_to", "views_from", "multiple_from", "velocity_from",
+}) & {f.name for f in fields(Filters)}  # fmt: skip
+
+
+def passing(connection: Connection, facts: Facts, filters: Filters) -> np.ndarray:
+    """(videos,) bool: which pass the filters."""
+    mask = np.ones(len(facts), dtype=bool)
+    for kind, chosen in (
+        ("platform", filters.platforms),
+        ("format", filters.formats),
+        ("category", filters.categories),
+        ("language", filters.languages),
+    ):
+        if chosen:
+            codes = [facts.codes.get(kind, {}).get(value, -1) for value in chosen]
+            mask &= np.isin(getattr(facts, kind), codes)
+    if bands := [name for name in filters.durations if name in DURATIONS]:
+        lengths = duration_bands(facts)
+        mask &= np.isin(lengths, [list(DURATIONS).index(name) for name in bands])
+    if filters.published_from:
+        mask &= facts.published >= _moment(filters.published_from)
+    if filters.published_to and filters.published_to < date.max:
+        mask &= (facts.published != NONE) & (facts.published < _moment(filters.published_to + timedelta(days=1)))
+    if filters.score_from > 0:
+        mask &= facts.score >= filters.score_from / 100
+    if filters.score_to < 100:
+        mask &= facts.score <= filters.score_to / 100
+    for column, least in (
+        (facts.views, filters.views_from),
+        (facts.multiple, filters.multiple_from),
+        (facts.velocity, filters.velocity_from),
+    ):
+        if least > 0:
+            mask &= column >= least
+    rest = replace(filters, **{name: getattr(_DEFAULT, name) for name in _IN_MEMORY})
+    if rest != _DEFAULT:
+        mask &= _asked(connection, facts, rest)
+    return mask
+
+
+def _asked(connection: Connection, facts: Facts, filters: Filters) -> np.ndarray:
+    """The same for filters that the columns can't answer."""
+    browse.plan_by_index(connection)
+    chosen, values = browse.subset(filters)
+    found = connection.scalar(
+        text(
+            f"WITH chosen AS MATERIALIZED (SELECT c.candidate_id {chosen})"
+            " SELECT string_agg(int4send(number), '') FROM chosen JOIN facts USING (candidate_id)"
+        ),
+        values,
+    )
+    numbers = np.frombuffer(bytes(found or b""), dtype=">i4")
+    mask = np.zeros(len(facts), dtype=bool)
+    # a video that came in since the columns were loaded is not in them yet
+    places = facts.place[numbers[numbers < len(facts.place)]]
+    mask[places[places >= 0]] = True
+    return mask
+
+
+def duration_bands(facts: Facts) -> np.ndarray:
+    """(videos,) the position of each video's band in DURATIONS; -1 where its duration is not known."""
+    ends = [end for _, end in DURATIONS.values() if end is not None]
+    return np.where(
+        np.isnan(facts.duration), -1, np.searchsorted(np.array(ends, dtype=np.float32), facts.duration, side="right")
+    )
+
+
+def age_bands(facts: Facts) -> np.ndarray:
+    """(videos,) the position of each video's band in AGES; -1 where its age is not known."""
+    ends = np.array([end for _, end in AGES.values() if end is not None]) * DAY
+    age = facts.age()
+    # those that were seen before they came out are in the first band
+    return np.where(age == NONE, -1, np.searchsorted(ends.astype(np.int64), age, side="right"))
+
+
+def _moment(day: date) -> int:
+    return (datetime(day.year, day.month, day.day, tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
