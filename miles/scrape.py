@@ -60,7 +60,8 @@ NESTING = 2  # a list of lists of videos
 LARGEST_THUMBNAIL = 1280  # pixels wide; larger ones only cost time: the model looks at 224
 SURE_THUMBNAIL = "/hqdefault.jpg"  # the largest of YouTube's that every video has, listed or not
 
-SHORTS_OF_A_TOPIC = 2  # of three results of a topic, where both searches have enough; see `Source.discover`
+# Of three results of a topic: from the search for Shorts, and from the plain one; see `Source.discover`.
+SHARES = (2, 1)
 
 # yt-dlp tells these apart by their text alone, and only YouTube's extractor says them.
 BLOCKED = re.compile(r"not a bot|rate-limited by YouTube|IP is likely being blocked|captcha challenge", re.IGNORECASE)
@@ -176,7 +177,7 @@ class Source:
         self._tab = None
         places = addresses(target, kind, limit)
         if kind == "topic":
-            yield from itertools.islice(self._merged(places), limit)
+            yield from self._merged(places, limit)
             return
         failure: SourceError | None = None
         for address in places:
@@ -186,7 +187,7 @@ class Source:
                     count += 1
                     yield found
             except SourceError as error:
-                if count or error.kind in ("rate_limited", "transient"):
+                if count or error.kind not in ("gone", "invalid"):
                     raise
                 failure = error  # a channel without a Shorts tab: its videos are next
             if count:
@@ -236,28 +237,43 @@ class Source:
         self._downloader.prepare("topic")
         return next(self._listing(address), None)
 
-    def _merged(self, places: list[str]) -> Iterator[Found]:
-        """The results of both searches of a topic. One that fails is raised at the end, when the other has given
-        what it has: all of it, or, where nothing more may be asked, what is here already."""
+    def _merged(self, places: list[str], limit: int) -> Iterator[Found]:
+        """The results of both searches of a topic, merged by their shares; what one lacks the other fills.
+
+        One that fails is raised at the end, when the other has given its share of the limit: all of that, or, where
+        nothing more may be asked, what is here already. The share of the one that failed is left open: the next try
+        gives it, and then the same has come in as if nothing had failed.
+        """
         seen: set[str] = set()
-        listings = [_each_once(self._listing(address), seen) for address in places]
+        shares = dict(zip((_each_once(self._listing(address), seen) for address in places), SHARES, strict=True))
+        at_an_end: set[Iterator[Found]] = set()
+        failed: set[Iterator[Found]] = set()
         failure: MilesError | None = None
+        left = limit
         try:
-            while listings:
-                for listing in list(listings):
-                    share = SHORTS_OF_A_TOPIC if len(listings) > 1 and listing is listings[0] else 1
+            while left > 0 and len(at_an_end | failed) < len(shares):
+                for listing, share in shares.items():
+                    if listing in failed:
+                        left -= share
+                    if listing in at_an_end | failed:
+                        continue
                     taken = 0
                     try:
-                        for found in itertools.islice(listing, share):
+                        for found in itertools.islice(listing, min(share, max(left, 0))):
                             taken += 1
+                            left -= 1
                             yield found
                     except (SourceError, SourcePaused) as error:
                         failure = failure or error
                         self._downloader.offline |= isinstance(error, SourcePaused)
+                        if isinstance(error, SourcePaused) or error.kind not in ("gone", "invalid"):
+                            failed.add(listing)
+                            left -= share - taken
                     except _PageEnd:
-                        pass
+                        failed.add(listing)
+                        left -= share - taken
                     if taken < share:
-                        listings.remove(listing)
+                        at_an_end.add(listing)
         finally:
             self._downloader.offline = False
         if failure:
@@ -271,13 +287,12 @@ class Source:
         source = _source(info)
         entries = iter(info.get("entries") or ())
         tab = self._tab = _Tab.of(info, entries) if nesting == 0 and self._downloader.plain else None
-        count = 0
         failure: SourceError | None = None
         for position in itertools.count(1):
             entry = self._call(lambda: next(entries, None))
             if entry is None:
+                failure = self._cut_short(position - 1) or failure
                 break
-            count += 1
             if entry.get("_type", "video") == "video":  # some sites list whole videos
                 yield self._whole(entry, info, address, position)
             elif entry.get("ie_key") == "YoutubeTab":
@@ -293,14 +308,20 @@ class Source:
                 if tab:
                     tab.note(entry)
                 yield self._judged(self._understood(_flat(_with_channel(entry, info), source)), entry)
+        if failure:
+            raise failure
+
+    def _cut_short(self, count: int) -> SourceError | None:
+        """Why a list that ended after so many entries is not whole; yt-dlp takes a page that failed for the end."""
         if count == 0 and self._downloader.warnings:
             # a failed answer ("200 {}") ends in an empty list and warnings, just like "no results" without them
-            raise SourceError(
+            return SourceError(
                 f"The source gave an empty answer instead of a list ({self._downloader.warnings[-1]}). Try again later.",
                 "transient",
             )
-        if failure:
-            raise failure
+        if lack := self._downloader.lack():
+            return SourceError(f"The rest of the list can't be read ({lack.reason}).", lack.kind)
+        return None
 
     def _alone(self, info: dict[str, Any], address: str) -> Found:
         """The one entry of an address that is a video itself."""
@@ -676,18 +697,28 @@ def _source_error(error: Exception) -> SourceError:  # noqa: PLR0911  # one for 
     raise error
 
 
-def audience(language: str | None, region: str | None, kind: str) -> Audience:
-    """For whom to ask, as people write it. Raises SourceError("invalid") for what no source knows."""
+def languages() -> list[str]:
+    """The codes of the languages that YouTube can be asked in."""
     from yt_dlp.extractor.youtube import YoutubeTabIE
 
+    return sorted(YoutubeTabIE._SUPPORTED_LANG_CODES)
+
+
+def regions() -> dict[str, str]:
+    """The names of all countries by their codes."""
+    return dict(ISO3166Utils._country_map)
+
+
+def audience(language: str | None, region: str | None, kind: str) -> Audience:
+    """For whom to ask, as people write it. Raises SourceError("invalid") for what no source knows."""
     language, region = (language or "").strip(), (region or "").strip().upper()
-    known = {code.lower(): code for code in YoutubeTabIE._SUPPORTED_LANG_CODES}
+    known = {code.lower(): code for code in languages()} if language else {}
     if language and language.lower().replace("_", "-") not in known:
         raise SourceError(
             f"{language!r} is no language that YouTube can be asked in. Its codes are {', '.join(sorted(known.values()))}.",
             "invalid",
         )
-    if region and region not in ISO3166Utils._country_map:
+    if region and region not in regions():
         raise SourceError(f"{region!r} is no country. Write its two letters, like JP or BR.", "invalid")
     if (language or region) and kind not in AUDIENCE_KINDS:
         raise SourceError(
