@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import procrastinate
 import psycopg
@@ -23,10 +23,10 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
 from miles import collecting, db, pacing, revisits, settings
-from miles.errors import DatabaseUnavailable, MilesError, ModelUnavailable, SourceError
+from miles.errors import DatabaseUnavailable, MilesError, ModelUnavailable, SourceError, StorageUnavailable
 
 if TYPE_CHECKING:
-    from miles import scoring
+    from miles import removal, scoring
 
 # What a task needs beside the database (numpy, the model's runtime) is imported when it runs: pages that only
 # defer jobs import this module too.
@@ -56,6 +56,7 @@ KEEP_JOBS = timedelta(days=14)  # finished jobs are history after that; failed o
 
 # a server that went away, a deadlock: SQLAlchemy's name for it, and psycopg's where its cursors are used directly
 DATABASE_TROUBLE = (DatabaseUnavailable, OperationalError, psycopg.OperationalError)
+PASSING_TROUBLE = (*DATABASE_TROUBLE, StorageUnavailable)  # worth another try some time later
 
 
 async def _as_worker(connection: psycopg.AsyncConnection) -> None:
@@ -81,7 +82,7 @@ class _Retry(BaseRetryStrategy):
             return RetryDecision(retry_at=datetime.now(UTC))
         if isinstance(exception, _Paused):
             return RetryDecision(retry_at=exception.until)
-        if not isinstance(exception, DATABASE_TROUBLE) or job.attempts + 1 >= MAX_ATTEMPTS:
+        if not isinstance(exception, PASSING_TROUBLE) or job.attempts + 1 >= MAX_ATTEMPTS:
             return None
         return RetryDecision(
             retry_in={"seconds": FIRST_WAIT * WAIT_GROWTH**job.attempts},
@@ -190,6 +191,7 @@ def refresh(timestamp: int) -> None:
         collecting.give_up_abandoned(connection)
         for collection_id in collecting.left_waiting(connection):
             _defer_collect(connection, collection_id, WATCHED)
+        _tidy_if_due(connection)
         if connection.scalar(
             text("SELECT EXISTS (SELECT FROM candidates WHERE scored_change IS DISTINCT FROM changed_at)")
         ):
@@ -202,6 +204,31 @@ def refresh(timestamp: int) -> None:
             ),
             {"age": KEEP_JOBS},
         )
+
+
+@app.task(name="tidy", lock="tidy", retry=_Retry(), pass_context=True)
+def tidy(context: procrastinate.JobContext) -> None:
+    """Every day: thin old snapshots, forget pictures that nobody needs, fetch others again."""
+    from miles import keeping
+
+    with db.transaction("worker") as connection:
+        keeping.begin(connection)
+    tidied = keeping.tidy(stop=context.should_abort)
+    if context.should_abort():
+        raise JobAborted
+    if tidied.snapshots.removed or tidied.removals_finished:
+        with db.transaction("worker") as connection:
+            defer_roll_up(connection)
+
+
+@app.task(name="remove", lock="remove", retry=_Retry())
+def remove(kind: Literal["video", "channel"], key: str, names: list[str], by: str, reason: str | None) -> None:
+    """Delete everything of a video or a channel, and never collect it again."""
+    from miles import removal
+
+    removal.remove(removal.Found(kind, key, None, tuple(names), 0, 0), by, reason)
+    with db.transaction("worker") as connection:
+        defer_score(connection)  # the channel's other videos are told apart anew
 
 
 @app.task(name="load_sample", lock="sample", retry=_Retry())
@@ -324,6 +351,12 @@ def defer_backtest(connection: Connection, model_version: str) -> None:
     )
     if not waiting:
         _defer(connection, backtest, model_version=model_version)
+
+
+def defer_removal(connection: Connection, found: "removal.Found", by: str, reason: str | None = None) -> None:
+    """Have everything deleted of what `removal.find` found."""
+    arguments = {"kind": found.kind, "key": found.key, "names": list(found.names), "by": by, "reason": reason}
+    _defer(connection, remove, **arguments)  # type: ignore[arg-type]  # the task's own
 
 
 def defer_load_sample(connection: Connection) -> None:
@@ -490,6 +523,13 @@ def _write_reason(connection: Connection, job_id: int | None, reason: str) -> No
         ),
         {"id": job_id, "reason": reason[:2000].replace("\x00", "")},
     )
+
+
+def _tidy_if_due(connection: Connection) -> None:
+    from miles import keeping
+
+    if keeping.due(connection):
+        _defer_once(connection, tidy)
 
 
 def _already_asked(connection: Connection, target: str, kind: str) -> bool:
