@@ -13,7 +13,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, text
 
 from miles import metrics, searching
-from miles.rollups import AGE_BANDS, DURATION_BANDS, SCORE_BINS, VELOCITY_EDGES, overview
+from miles.rollups import AGE_BANDS, DURATION_BANDS, SCORE_BINS, VELOCITY_EDGES, overview, read
 
 Sort = Literal["score", "velocity", "acceleration", "outlier", "engagement", "views", "age", "lifetime"]
 
@@ -206,6 +206,34 @@ class State:
     newest: datetime | None  # the newest look at any video
     base_rate: float | None  # of the newest score
     model_version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Of how many videos what is known, as of the last roll-up."""
+
+    candidates: int
+    channels: int
+    scored: int
+    with_velocity: int
+    with_outlier: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mover:
+    """What a video gained between its two newest looks."""
+
+    candidate_id: str
+    gained: int  # views
+    days: float
+
+
+@dataclass(frozen=True, slots=True)
+class Movers:
+    """The videos that gained most on the last day of the data, the fastest first."""
+
+    videos: tuple[Mover, ...]
+    to: datetime | None  # the end of that day
 
 
 @dataclass(frozen=True, slots=True)
@@ -570,6 +598,20 @@ def _how_many(connection: Connection) -> int:
         text("SELECT count(*) FROM (SELECT FROM candidates LIMIT :cap) AS found"), {"cap": COUNT_CAP}
     )
     return found or 0
+
+
+def coverage(connection: Connection) -> Coverage:
+    """Of how many videos what is known; zeros before the first roll-up."""
+    found = overview(connection) or {}
+    return Coverage(**{field.name: found.get(field.name) or 0 for field in fields(Coverage)})
+
+
+def movers(connection: Connection) -> Movers:
+    """What moved most on the last day of the data, as of the last roll-up."""
+    found = read(connection, "movers") or {"videos": [], "to": None}
+    return Movers(
+        tuple(Mover(**one) for one in found["videos"]), datetime.fromisoformat(found["to"]) if found["to"] else None
+    )
 
 
 def options(connection: Connection) -> Options:

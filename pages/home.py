@@ -1,13 +1,9 @@
-"""Home: what is taking off now, how fresh the data is, what came in, and what to do next."""
-
-from datetime import timedelta
+"""Home: which video to look at first, what takes off in the reader's niches, how fresh the data is, what to do next."""
 
 import streamlit as st
 
-from miles.browse import Filters, Sort
-from ui import cards, data, page, ways_in, words
-
-RECENT = timedelta(days=7)  # "now" is the last week of the data, not of the calendar
+from miles import glance
+from ui import cards, data, home, niches, page, ways_in, words
 
 state = page.state()
 if state.newest is None:
@@ -20,30 +16,29 @@ page.header(
     "What is taking off",
     f"{words.full(state.candidates)} videos · newest snapshot {words.ago(state.newest, now)}"
     f" · base rate {words.in_100(state.base_rate)}",
-    help=f"Published in the last {RECENT.days} days of the data, up to {words.day(state.newest)}.",
+    help=f"**in 100** {words.MEANING['score']}\n\n**usual** {words.MEANING['outlier']}\n\n**/day** {words.MEANING['velocity']}",
 )
 
-days = data.days()
-with st.grid(2, min_column_width=260, gap="small"):
-    page.total("Videos", state.candidates, [day.candidates for day in days], "first seen")
-    page.total("Snapshots", data.snapshots(), [day.snapshots for day in days], "taken")
+followed = niches.kept(pinned=True)
+in_niches = [(niche, *home.niche_rows(niche, state)) for niche in followed[: home.SHOWN]]
+by_id, day, moving, growth = data.movers(home.MOVERS)
+seen = dict(growth)
+for _, _, grown, _ in in_niches:
+    seen |= grown
 
-recent = Filters(published_from=(state.newest - RECENT).date())
-lists: tuple[tuple[Sort, str, str], ...] = (
-    ("score", "Highest score", words.MEANING["score"]),
-    ("velocity", "Fastest now, measured", words.MEANING["velocity"]),
-)
-for sort, title, why in lists:
-    listed, growth = data.page(recent, sort, 4)
-    rows = [row for row in listed.rows if (row.viral_score if sort == "score" else row.velocity) is not None]
-    if rows:
-        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-            st.subheader(title, help=why, anchor=False)
-            st.page_link(
-                "pages/trending.py", label="See all", icon=":material/arrow_forward:", icon_position="right",
-                query_params={"sort": sort, "published": [str(recent.published_from), str(state.newest.date())]},
-            )  # fmt: skip
-        cards.grid(rows, growth, now=now, key=sort)
+best = glance.first([row for _, rows, _, _ in in_niches for row in rows] or moving) or glance.first(moving)
+with st.grid(2 if best else 1, min_column_width=360, gap="small") as top:
+    if best:
+        home.first(best, seen.get(best.candidate_id, ()), now)
+    home.next_steps(state, now, len(followed))
 
-ways_in.next_steps(state, now)
+for niche, rows, grown, count in in_niches:
+    home.niche(niche, rows, grown, count, now)
+if not followed:
+    home.follow(state)
+if moving:
+    home.movers(by_id, day, moving, growth, now)
+
+home.at_a_glance(state, now)
+home.sources(data.sources(), now)
 cards.show_open()

@@ -46,9 +46,7 @@ def grid(rows: Sequence[Row], growth: Mapping[str, Sequence[int]], *, now: datet
 def card(row: Row, growth: Sequence[int] = (), *, now: datetime, key: str) -> None:
     """One candidate, about 320 px high. `key` tells apart the same candidate in two lists of a page."""
     with st.container(border=True, gap="xxsmall", height="stretch", key=f"card-{key}-{row.candidate_id}"):
-        st.image(
-            picture(row), width="stretch", alt=f"Thumbnail of {row.title}" if row.thumbnail else "No thumbnail stored"
-        )
+        st.image(picture(row), width="stretch", alt=picture_alt(row))
         st.markdown(f"**{words.plain(words.shorten(row.title, TITLE_WIDTH))}**")
         st.caption(byline(row, now))
         st.space("stretch")
@@ -65,7 +63,7 @@ def card(row: Row, growth: Sequence[int] = (), *, now: datetime, key: str) -> No
                 st.image(
                     sparkline(growth),
                     width=56,
-                    alt=f"Views rose from {words.count(growth[0])} to {words.count(growth[-1])}",
+                    alt=sparkline_alt(growth),
                 )
             st.space("stretch")
             st.button(
@@ -185,18 +183,33 @@ def lines(rows: Sequence[Row], facts: Callable[[Row], str], *, key: str) -> None
     """Candidates as a narrow list: thumbnail, title to open it, and a line of `facts` (Markdown)."""
     for row in rows:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.image(picture(row), width=88, alt="Its thumbnail" if row.thumbnail else "No thumbnail stored")
+            st.image(picture(row), width=88, alt=picture_alt(row))
             with st.container(gap=None, width="stretch"):
-                st.button(
-                    words.plain(words.shorten(row.title, TITLE_WIDTH)),
-                    key=f"{key}-{row.candidate_id}",
-                    type="tertiary",
-                    help=words.plain(row.title),
-                    wrap=True,
-                    on_click=_open,
-                    args=(row.candidate_id,),
-                )
+                title_button(row, key=key)
                 st.caption(facts(row) + (" · :orange[sample]" if row.sample else ""))
+
+
+def title_button(row: Row, *, key: str) -> None:
+    """A title that opens its details."""
+    st.button(
+        words.plain(words.shorten(row.title, TITLE_WIDTH)),
+        key=f"{key}-{row.candidate_id}",
+        type="tertiary",
+        help=words.plain(row.title),
+        wrap=True,
+        on_click=_open,
+        args=(row.candidate_id,),
+    )
+
+
+def picture_alt(row: Row) -> str:
+    """What a screen reader says of a card's picture."""
+    return f"Thumbnail of {row.title}" if row.thumbnail else "No thumbnail stored"
+
+
+def sparkline_alt(growth: Sequence[float]) -> str:
+    """What a screen reader says of a growth."""
+    return f"Views from {words.count(growth[0])} to {words.count(growth[-1])} over {len(growth)} days"
 
 
 def show_open() -> None:

@@ -3,14 +3,32 @@
 An entry is shared by all sessions of this process; nothing personal goes through here.
 """
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import streamlit as st
 
-from miles import browse, db, explain, monitor, registry, score_candidates, settings
-from miles.browse import COUNT_CAP, Day, Detail, Filters, Options, Page, Pattern, Place, Row, Scores, Sort, State
+from miles import browse, db, explain, glance, health, monitor, registry, score_candidates, settings
+from miles.browse import (
+    COUNT_CAP,
+    Coverage,
+    Day,
+    Detail,
+    Filters,
+    Mover,
+    Options,
+    Page,
+    Pattern,
+    Place,
+    Row,
+    Scores,
+    Sort,
+    State,
+)
 from miles.explain import Explanation
+from miles.glance import Standing
+from miles.health import Health
 from miles.monitor import Comparison, Report
 from miles.registry import Activation, Version
 from miles.similar import MOST_ALIKE, Contrast, contrast_to_video, keys_like, unavailable
@@ -93,6 +111,36 @@ def options() -> Options:
 def snapshots() -> int:
     with db.transaction("viewer") as connection:
         return browse.snapshots(connection)
+
+
+@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False)
+def coverage() -> Coverage:
+    with db.transaction("viewer") as connection:
+        return browse.coverage(connection)
+
+
+@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False)
+def movers(most: int) -> tuple[dict[str, Mover], datetime | None, list[Row], dict[str, list[int]]]:
+    """The biggest movers by id, the end of their day, their rows, and the growth of each."""
+    with db.transaction("viewer") as connection:
+        found = browse.movers(connection)
+        rows = browse.rows(connection, [one.candidate_id for one in found.videos[:most]])
+        by_id = {one.candidate_id: one for one in found.videos}
+        return by_id, found.to, rows, browse.growth(connection, [row.candidate_id for row in rows])
+
+
+@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False)
+def sources() -> list[Health]:
+    with db.transaction("viewer") as connection:
+        return health.sources(connection)
+
+
+@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False)
+def standing() -> Standing:
+    """What there is to do, but for what is the reader's own."""
+    with db.transaction("viewer") as connection:
+        unwell = [one.source for one in health.sources(connection) if not one.well]
+        return glance.standing(connection, unwell)
 
 
 @st.cache_data(ttl=FRESH, max_entries=100, show_spinner=False)

@@ -1,17 +1,13 @@
-"""The ways to get videos in (for an empty Miles) and what to do next (for a full one)."""
+"""The ways to get videos into an empty Miles."""
 
 import sys
-from datetime import datetime, timedelta
 from pathlib import Path
 
 import streamlit as st
 
 from miles import browse, db, jobs, settings
-from miles.browse import State
 from miles.errors import MilesError
 from ui import words
-
-OLD = timedelta(hours=24)
 
 
 def three() -> None:
@@ -38,24 +34,6 @@ def three() -> None:
                     jobs.defer_load_sample(connection)
                 st.session_state["waiting_for"] = "The sample"
     _waiting()
-
-
-def next_steps(state: State, now: datetime) -> None:
-    """What a reader of Home may want to do next, the most urgent first."""
-    st.subheader("Next", anchor=False)
-    steps = [
-        ("pages/score_lab.py", "Score a draft", "Try a title and a thumbnail before you publish.", ":material/science:"),
-        ("pages/recommendations.py", "Get ideas", "Concepts for a topic, each with videos that back it.", ":material/lightbulb:"),
-        ("pages/title_patterns.py", "Read the patterns", "Words and forms that go with more views.", ":material/title:"),
-        ("pages/operations.py", "Collect more", "Topics, channels and hashtags, now or every six hours.", ":material/download:"),
-    ]  # fmt: skip
-    if state.newest and now - state.newest > OLD:
-        steps.insert(0, steps.pop())
-    with st.grid(4, min_column_width=210, gap="small"):
-        for path, label, what, icon in steps:
-            with st.container(border=True, height="stretch", gap="xxsmall"):
-                st.page_link(path, label=f"**{label}**", icon=icon)
-                st.caption(what)
 
 
 def _python() -> Path:
