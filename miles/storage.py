@@ -543,6 +543,23 @@ class Nearby:
             raise StorageUnavailable(str(failure)) from failure
 
 
+def problem() -> str | None:
+    """What is wrong with the bucket of the settings, in a sentence; None where nothing is, or there is none."""
+    if settings.load().bucket is None:
+        return None
+    try:
+        thumbnails().check()
+    except StorageUnavailable as error:
+        return str(error)
+    return None
+
+
+def warn() -> None:
+    """Log what is wrong with the bucket: the rest works without it, and goes on when it is back."""
+    if wrong := problem():
+        logger.warning("Pictures are neither stored nor shown until this is mended: %s", wrong)
+
+
 def thumbnails() -> Storage:
     """The storage of this installation's pictures."""
     chosen = settings.load()

@@ -22,7 +22,7 @@ from pathlib import Path
 import fasteners
 import psutil
 
-from miles import db, settings
+from miles import db, settings, storage
 from miles.errors import AlreadyRunning, MilesError
 
 logger = logging.getLogger(__name__)
@@ -128,6 +128,8 @@ def _run(port: int, home: Path, say: Callable[[str], None]) -> None:
     _check_port(port)
     say("Starting the database …" if settings.load().database_url is None else f"Connecting to {db.place()} …")
     db.ready()
+    if wrong := storage.problem():
+        say(f"Pictures are neither stored nor shown until this is mended: {wrong}")
     address = f"http://localhost:{port}"
     dashboard = _child("dashboard", [str(port), str(os.getpid())], home, {"MILES_START_WORKER": "0"})
     children = [_worker(home), dashboard]
