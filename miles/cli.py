@@ -10,11 +10,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -25,9 +27,15 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from sqlalchemy import Connection
 
 from miles import __version__, db, settings
 from miles.errors import MilesError, ModelUnavailable
+
+if TYPE_CHECKING:
+    from miles.collecting import CollectionReport
+    from miles.collecting import Progress as Done
+    from miles.watchlist import Entry
 
 app = typer.Typer(
     name="miles",
@@ -43,8 +51,26 @@ models = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(models, name="model")
+watched = typer.Typer(
+    help="What is collected again by itself: topics, channels, hashtags, each with its own cadence and budget.",
+    epilog='Example: python -m miles watch add "street food" --every 6h',
+    no_args_is_help=True,
+)
+app.add_typer(watched, name="watch")
 people = Console(stderr=True)
 
+Keep = Annotated[
+    str | None,
+    typer.Option(
+        "--match-filter",
+        "--keep",
+        metavar="FILTER",
+        help="What to keep, in yt-dlp's syntax: 'duration <= 180 & view_count > 1000'.",
+    ),
+]
+Named = Annotated[str, typer.Argument(metavar="NUMBER|TARGET", help="As `watch list` names it.", show_default=False)]
+Language = Annotated[str | None, typer.Option(help="The language that a search or hashtag is asked in, e.g. ja.")]
+Region = Annotated[str | None, typer.Option(help="The country that it is asked for, e.g. JP.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, and nothing else there.")]
 
 
@@ -195,6 +221,9 @@ def collect(
         str | None,
         typer.Option(help="topic, channel, hashtag, playlist, tiktok or url; else told from the target."),
     ] = None,
+    keep: Keep = None,
+    language: Language = None,
+    region: Region = None,
     as_json: Json = False,
 ) -> None:
     """Collect videos with yt-dlp now, store them, and score them.
@@ -211,7 +240,16 @@ def collect(
             item_limit=limit,
             asked_by=settings.load().user,
             on_progress=lambda at: report(at.done, at.total),
+            keep=keep,
+            language=language,
+            region=region,
         )
+    if not _collected(outcome, f"Collected {target}", as_json):
+        raise typer.Exit(1)
+
+
+def _collected(outcome: "CollectionReport", title: str, as_json: bool) -> bool:
+    """Score what a collection brought and say what came of it; whether all of it is well."""
     problem = None
     if outcome.candidate_ids:
         try:
@@ -220,7 +258,7 @@ def collect(
             problem = str(error)
     document = {key: value for key, value in asdict(outcome).items() if key != "items"}
     document["listed_only"] = outcome.listed_only
-    _answer(as_json, document, f"Collected {target}")
+    _answer(as_json, document, title)
     for item in outcome.items:
         if item.outcome == "failed":
             people.print(f"{item.candidate_id}: {item.reason}", highlight=False, markup=False, soft_wrap=True)
@@ -234,8 +272,7 @@ def collect(
         )
     for reason in filter(None, (None if waits else outcome.reason, problem)):
         people.print(f"[bold red]Error:[/] {reason}", highlight=False, soft_wrap=True)
-    if outcome.failed or (outcome.reason and not waits) or problem:
-        raise typer.Exit(1)
+    return not (outcome.failed or (outcome.reason and not waits) or problem)
 
 
 @app.command(epilog="Example: python -m miles score --input drafts.csv --output scores.csv")
@@ -392,6 +429,207 @@ def status(as_json: Json = False) -> None:
     with db.transaction("viewer") as connection:
         state = operations.status(connection)
     _answer(as_json, {**asdict(state), "database": db.place(), "home": str(settings.load().home)}, "Miles")
+
+
+@app.command(epilog="Example: python -m miles health --canary youtube")
+def health(
+    canary: Annotated[str | None, typer.Option(metavar="SOURCE", help="Ask this source its canary now.")] = None,
+    as_json: Json = False,
+) -> None:
+    """How each source stands: budget, circuit breaker, success, canary; and how old yt-dlp is.
+
+    Exit status 1 where a source refuses us or a canary fails.
+    """
+    from miles import health as sources
+
+    db.ready()
+    if canary is not None:
+        sources.ask(canary.lower())
+    with db.transaction("viewer") as connection:
+        listed = sources.sources(connection)
+    installed = sources.yt_dlp(datetime.now(UTC).date())
+    if as_json:
+        print(json.dumps({"yt_dlp": asdict(installed), "sources": [asdict(one) for one in listed]}, default=str))
+    else:
+        table = Table("source", "breaker", "requests this hour", "answered, 24 h", "last success", "canary")
+        for one in listed:
+            state = one.state
+            table.add_row(
+                one.source,
+                state.breaker + (f" until {state.resume_at:%Y-%m-%d %H:%M} UTC" if state.resume_at else "")
+                if state
+                else "–",
+                f"{state.used} of {state.budget}" if state else "–",
+                f"{state.answered_24h} of {state.answered_24h + state.failed_24h}" if state else "–",
+                f"{state.last_success_at:%Y-%m-%d %H:%M}" if state and state.last_success_at else "–",
+                "–"
+                if one.canary is None
+                else f"{'passed' if one.canary.passed else 'failed'} {one.canary.at:%Y-%m-%d %H:%M}",
+            )
+        Console().print(table)
+        age = "" if installed.age_days is None else f", {installed.age_days} days old"
+        print(f"yt-dlp {installed.version}{age}{'; update it' if installed.old else ''}")
+    for one in listed:
+        for reason in filter(None, (one.state and one.state.reason, one.canary and one.canary.reason)):
+            people.print(f"{one.source}: {reason}", highlight=False, markup=False, soft_wrap=True)
+    if not all(one.well for one in listed):
+        raise typer.Exit(1)
+
+
+@watched.command("add", epilog='Example: python -m miles watch add "street food" --every 12h --keep "duration <= 180"')
+def watch_add(
+    target: Annotated[str, typer.Argument(help="A topic, a channel (@name), a hashtag (#name) or an address.")],
+    every: Annotated[str, typer.Option(help="How often: hours, days or weeks, from 1h to 31d.")] = "6h",
+    limit: Annotated[int, typer.Option(min=1, max=500, help="How many videos a run lists at most.")] = 20,
+    read: Annotated[
+        int | None, typer.Option(min=0, max=500, help="How many of them it reads in full at most [all].")
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(help="topic, channel, hashtag, playlist, tiktok or url; else told from the target."),
+    ] = None,
+    keep: Keep = None,
+    language: Language = None,
+    region: Region = None,
+    as_json: Json = False,
+) -> None:
+    """Collect something again and again from now on. Added once more, the newer settings count."""
+    from miles import watchlist
+
+    db.ready()
+    with db.transaction("worker") as connection:
+        watch_id, new = watchlist.add(
+            connection, target, kind, watchlist.cadence(every), limit, read, keep, language, region,
+            settings.load().user,
+        )  # fmt: skip
+        entry = watchlist.entry(connection, watch_id)
+    _answer(as_json, _entry(entry), f"{'Added' if new else 'Changed'}; a worker collects it when it is due")
+
+
+@watched.command("list", epilog="Example: python -m miles watch list --json")
+def watch_list(as_json: Json = False) -> None:
+    """What is watched, how often, when next, and what came of the last run."""
+    from miles import watchlist
+
+    db.ready()
+    with db.transaction("viewer") as connection:
+        listed = watchlist.entries(connection)
+    if as_json:
+        print(json.dumps({"watchlist": [_entry(one) for one in listed]}, ensure_ascii=False, default=str))
+        return
+    table = Table("number", "kind", "target", "every", "at most", "for", "keeps", "next (UTC)", "last run")
+    for one in listed:
+        last = one.last
+        table.add_row(
+            str(one.watch_id),
+            one.kind,
+            escape(one.target),
+            watchlist.as_written(one.every),
+            f"{one.item_limit}" + ("" if one.read_limit is None else f" ({one.read_limit} in full)"),
+            " ".join(filter(None, (one.language, one.region))) or "–",
+            escape(one.match_filter or "–"),
+            "paused" if one.paused_at else f"{one.next_at:%Y-%m-%d %H:%M}",
+            "–" if last is None else f"{last.state}: {last.new} new, {last.updated} updated, {last.failed} failed",
+        )
+    Console().print(table if listed else "Nothing is watched. `python -m miles watch add TARGET` adds something.")
+
+
+@watched.command("remove", epilog='Example: python -m miles watch remove "street food"')
+def watch_remove(name: Named, as_json: Json = False) -> None:
+    """Stop watching something; what was collected stays."""
+    from miles import watchlist
+
+    _change_entry(name, watchlist.remove, "Removed", as_json)
+
+
+@watched.command("pause", epilog="Example: python -m miles watch pause 3")
+def watch_pause(name: Named, as_json: Json = False) -> None:
+    """Begin no more runs of it until it is resumed."""
+    from miles import watchlist
+
+    _change_entry(name, watchlist.pause, "Paused", as_json)
+
+
+@watched.command("resume", epilog="Example: python -m miles watch resume 3")
+def watch_resume(name: Named, as_json: Json = False) -> None:
+    """Go on with what was paused; what it missed is made up once."""
+    from miles import watchlist
+
+    _change_entry(name, watchlist.resume, "Resumed", as_json)
+
+
+@watched.command("run", epilog="Example: python -m miles watch run")
+def watch_run(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NUMBER|TARGET]...", help="What to run; else all that is due.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Collect what is due, or what is named, now and in this process, whether or not a worker runs."""
+    from miles import collecting
+
+    db.ready()
+    reports = []
+    for collection_id in _begun(names or []):
+        with _progress("Collecting") as bar:
+            reports.append(collecting.carry_out(collection_id, on_progress=_shown(bar), again=False))
+    if as_json:
+        print(json.dumps({"ran": [_ran(one) for one in reports]}, ensure_ascii=False, default=str))
+    else:
+        table = Table("target", "state", "found", "new", "updated", "skipped", "failed", "pending")
+        for one in reports:
+            counts = (one.found, one.new, one.updated, one.skipped, one.failed, one.pending)
+            table.add_row(escape(one.target), one.state, *map(str, counts))
+        Console().print(table if reports else "Nothing is due.")
+    for one in reports:
+        if one.reason:
+            people.print(f"{one.target}: {one.reason}", highlight=False, markup=False, soft_wrap=True)
+    if any(one.candidate_ids for one in reports):
+        _score_stored()
+    if any(one.state == "failed" or one.failed for one in reports):
+        raise typer.Exit(1)
+
+
+def _begun(names: list[str]) -> Iterator[int]:
+    """The collections to carry out, each begun when it is its turn: those named, or all that is due or was left."""
+    from miles import collecting, watchlist
+
+    for name in names:
+        with db.transaction("worker") as connection:
+            collection_id = watchlist.start(connection, watchlist.find(connection, name).watch_id, settings.load().user)
+        yield collection_id
+    while not names:
+        with db.transaction("worker") as connection:
+            collecting.give_up_abandoned(connection)
+            begun = collecting.take_left(connection) or next(iter(watchlist.start_due(connection, most=1)), None)
+        if begun is None:
+            return
+        yield begun
+
+
+def _shown(bar: Callable[[float, float | None], None]) -> "Callable[[Done], None]":
+    return lambda at: bar(at.done, at.total)
+
+
+def _change_entry(name: str, change: Callable[[Connection, int], None], done: str, as_json: bool) -> None:
+    from miles import watchlist
+
+    db.ready()
+    with db.transaction("worker") as connection:
+        entry = watchlist.find(connection, name)
+        change(connection, entry.watch_id)
+    _answer(as_json, {"watch_id": entry.watch_id, "target": entry.target, "done": done.lower()}, done)
+
+
+def _entry(entry: "Entry") -> dict[str, Any]:
+    """An entry of the watchlist as it is printed."""
+    from miles import watchlist
+
+    return {**asdict(entry), "every": watchlist.as_written(entry.every), "most_requests": entry.most_requests}
+
+
+def _ran(report: "CollectionReport") -> dict[str, Any]:
+    return {key: value for key, value in asdict(report).items() if key != "items"}
 
 
 @app.command(epilog="Example: python -m miles tidy --json")

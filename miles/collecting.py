@@ -77,17 +77,7 @@ def ask(
     yt-dlp's own syntax, `language` and `region` those of the audience that the listing is asked for as.
     """
     target = " ".join(target.split())
-    if not target or len(target) > LONGEST_TARGET:
-        raise SourceError(
-            f"Say what to collect in 1 to {LONGEST_TARGET} characters: a topic, a channel, a hashtag or an address.",
-            "invalid",
-        )
-    if kind not in ("topic", "channel", "hashtag", "playlist", "tiktok", "url", "revisit"):
-        raise SourceError(
-            f"{kind!r} can't be collected. Choose topic, channel, hashtag, playlist, tiktok or url.", "invalid"
-        )
-    if not 1 <= item_limit <= LARGEST_LIMIT:
-        raise SourceError(f"The limit has to lie between 1 and {LARGEST_LIMIT}.", "invalid")
+    check(target, kind, item_limit)
     tombstones.refuse(connection, target, kind)
     audience = scrape.audience(language, region, kind)
     return connection.execute(
@@ -109,6 +99,21 @@ def ask(
             "region": audience.region,
         },
     ).scalar_one()
+
+
+def check(target: str, kind: str, item_limit: int) -> None:
+    """Raise SourceError("invalid") for what can't be collected."""
+    if not target or len(target) > LONGEST_TARGET:
+        raise SourceError(
+            f"Say what to collect in 1 to {LONGEST_TARGET} characters: a topic, a channel, a hashtag or an address.",
+            "invalid",
+        )
+    if kind not in ("topic", "channel", "hashtag", "playlist", "tiktok", "url", "revisit"):
+        raise SourceError(
+            f"{kind!r} can't be collected. Choose topic, channel, hashtag, playlist, tiktok or url.", "invalid"
+        )
+    if not 1 <= item_limit <= LARGEST_LIMIT:
+        raise SourceError(f"The limit has to lie between 1 and {LARGEST_LIMIT}.", "invalid")
 
 
 def collect(
@@ -181,10 +186,22 @@ def resume(connection: Connection, collection_id: int) -> None:
     """Have a collection that waits, failed or was cancelled go on now, with all that could not be read for reasons
     that may have passed. Raises MilesError if it runs, or has nothing left to do."""
     row = connection.execute(
-        text("SELECT state, listed_at FROM collections WHERE collection_id = :id FOR UPDATE"), {"id": collection_id}
+        text("SELECT state, listed_at, watch_id FROM collections WHERE collection_id = :id FOR UPDATE"),
+        {"id": collection_id},
     ).one_or_none()
     if row is None:
         raise MilesError(f"Collection {collection_id} does not exist.")
+    newer = connection.scalar(
+        text(
+            "SELECT collection_id FROM collections WHERE watch_id = :watch_id AND collection_id <> :id"
+            " AND state IN ('waiting', 'running')"
+        ),
+        {"watch_id": row.watch_id, "id": collection_id},
+    )
+    if newer is not None:
+        raise MilesError(
+            f"The watchlist has begun another run of this (collection {newer}). Wait for its end, or cancel it first."
+        )
     if row.state == "running":
         raise MilesError(f"Collection {collection_id} is running; there is nothing to resume.")
     reopened = items.reopen(connection, collection_id, ("transient", "rate_limited", "extractor"))
@@ -215,15 +232,20 @@ def give_up_abandoned(connection: Connection) -> None:
 
 
 def left_waiting(connection: Connection) -> list[int]:
-    """Collections that may go on, and that no job will take up: begun by a command, paused, and left."""
-    return list(
-        connection.scalars(
-            text(
-                f"SELECT collection_id FROM collections WHERE state = 'waiting' AND resume_at <= now() AND NOT {_HAS_JOB}"
-                " ORDER BY collection_id"
-            )
-        )
-    )
+    """Collections that may go on, and that no job will take up: begun by a command, and paused or killed."""
+    return list(connection.scalars(text(f"{_LEFT} ORDER BY collection_id"), {"age": ABANDONED}))
+
+
+def take_left(connection: Connection) -> int | None:
+    """One of those of the watchlist; it runs from now on, so that nobody else takes it. None: there is none."""
+    return connection.execute(
+        text(
+            "UPDATE collections SET state = 'running', alive_at = now() WHERE collection_id = ("
+            f" {_LEFT} AND watch_id IS NOT NULL ORDER BY collection_id LIMIT 1 FOR UPDATE SKIP LOCKED"
+            ") RETURNING collection_id"
+        ),
+        {"age": ABANDONED},
+    ).scalar_one_or_none()
 
 
 def progress(connection: Connection, collection_id: int) -> CollectionProgress:
@@ -346,3 +368,7 @@ _HAS_JOB = """EXISTS (
     SELECT FROM procrastinate_jobs WHERE status IN ('todo', 'doing')
         AND (args->>'collection_id')::bigint = collections.collection_id
 )"""
+_LEFT = f"""
+    SELECT collection_id FROM collections WHERE state = 'waiting' AND NOT {_HAS_JOB}
+        AND coalesce(resume_at, asked_at + CAST(:age AS interval)) <= now()
+"""

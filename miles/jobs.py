@@ -22,8 +22,15 @@ from procrastinate.tasks import Task, configure_task
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
-from miles import collecting, db, pacing, revisits, settings
-from miles.errors import DatabaseUnavailable, MilesError, ModelUnavailable, SourceError, StorageUnavailable
+from miles import collecting, db, health, operations, pacing, revisits, settings, watchlist
+from miles.errors import (
+    DatabaseUnavailable,
+    MilesError,
+    ModelUnavailable,
+    SourceError,
+    SourcePaused,
+    StorageUnavailable,
+)
 
 if TYPE_CHECKING:
     from miles import removal, scoring
@@ -49,8 +56,8 @@ HEARTBEAT = 5.0  # seconds between signs of life of a worker
 STALLED_AFTER = 30.0  # seconds without one: the worker is dead
 SHUTDOWN_PATIENCE = 20.0  # seconds a stopping worker waits before it asks its jobs to stop in the middle
 REVISIT_BUDGET = 60  # videos that one refresh looks at again; at the default pace ten minutes
-REFRESH_LIMIT = 20  # videos of each topic of MILES_REFRESH_TOPICS
-REFRESH_EVERY = timedelta(hours=6)  # the cron line of `refresh`
+MISSED = timedelta(hours=1)  # a tick of the schedule that nobody saw counts so long; the one after it serves as well
+TICK = operations.TICK
 KEEP_JOBS = timedelta(days=14)  # finished jobs are history after that; failed ones stay until someone decides
 
 
@@ -68,8 +75,7 @@ async def _as_worker(connection: psycopg.AsyncConnection) -> None:
 # inside a running worker the app's connector is asynchronous, and tasks are not.
 app = procrastinate.App(
     connector=procrastinate.PsycopgConnector(),
-    # started at ten, a laptop still gets the refresh of six
-    periodic_defaults={"max_delay": REFRESH_EVERY.total_seconds()},
+    periodic_defaults={"max_delay": MISSED.total_seconds()},
 )
 _DEFERRING = JobManager(procrastinate.SyncPsycopgConnector())
 
@@ -173,24 +179,38 @@ def backtest(context: procrastinate.JobContext, model_version: str) -> None:
         monitor.refresh(connection)
 
 
-@app.periodic(cron="0 */6 * * *")
+# Looks at the clock of the watchlist's own, and is gone again. Only one waits at a time (the queueing lock), so none
+# pile up behind long collections; what a tick misses the next one does, so none is tried again either.
+@app.periodic(cron="* * * * *")
+@app.task(name=TICK, lock=TICK, queueing_lock=TICK)
+def watch(timestamp: int) -> None:
+    """Every minute: begin the runs of the watchlist that are due."""
+    with db.transaction("worker") as connection:
+        for collection_id in watchlist.start_due(connection):
+            _defer_collect(connection, collection_id, WATCHED)
+        connection.execute(
+            text(
+                "DELETE FROM procrastinate_jobs WHERE task_name = :tick"
+                " AND status IN ('succeeded', 'failed', 'cancelled', 'aborted')"
+            ),
+            {"tick": TICK},
+        )
+
+
+@app.periodic(cron="0 * * * *")
 @app.task(name="refresh", lock="refresh", retry=_Retry())
 def refresh(timestamp: int) -> None:
-    """Every six hours: the watchlist and the topics of MILES_REFRESH_TOPICS again, and videos that are due."""
+    """Every hour: look again at videos that are due, and take up what was left."""
     with db.transaction("worker") as connection:
-        watched = connection.execute(text("SELECT target, kind, item_limit FROM watchlist ORDER BY watch_id")).all()
-        topics = [topic.strip() for topic in settings.load().refresh_topics.split(",")]
-        wanted = [(w.target, w.kind, w.item_limit) for w in watched]
-        wanted += [(t, "topic", REFRESH_LIMIT) for t in topics if t and (t, "topic") not in {w[:2] for w in wanted}]
-        if revisits.due(connection, 1):
-            wanted.append((collecting.REVISIT_TARGET, "revisit", REVISIT_BUDGET))
-        for target, kind, item_limit in wanted:
-            if not _already_asked(connection, target, kind):
-                priority = REVISITED if kind == "revisit" else WATCHED
-                defer_collection(connection, target, kind, item_limit, asked_by="schedule", priority=priority)
+        if revisits.due(connection, 1) and not _already_asked(connection, collecting.REVISIT_TARGET, "revisit"):
+            defer_collection(
+                connection, collecting.REVISIT_TARGET, "revisit", REVISIT_BUDGET, "schedule", priority=REVISITED
+            )
         collecting.give_up_abandoned(connection)
         for collection_id in collecting.left_waiting(connection):
             _defer_collect(connection, collection_id, WATCHED)
+        for source in health.due(connection):
+            defer_canary(connection, source)
         _tidy_if_due(connection)
         if connection.scalar(
             text("SELECT EXISTS (SELECT FROM candidates WHERE scored_change IS DISTINCT FROM changed_at)")
@@ -204,6 +224,15 @@ def refresh(timestamp: int) -> None:
             ),
             {"age": KEEP_JOBS},
         )
+
+
+@app.task(name="canary", retry=_Retry())
+def canary(source: str) -> None:
+    """Ask a source its canary."""
+    try:
+        health.ask(source)
+    except SourcePaused as paused:  # nothing to be learned now; asked again when it is due
+        logger.info("The canary of %s is not asked: %s", source, paused)
 
 
 @app.task(name="tidy", lock="tidy", retry=_Retry(), pass_context=True)
@@ -281,15 +310,27 @@ def defer_collection(
     priority: int = ASKED,
     read_limit: int | None = None,
     parent_id: int | None = None,
+    keep: str | None = None,
+    language: str | None = None,
+    region: str | None = None,
 ) -> int:
     """Ask for a collection; returns its id. Row and job commit together. Raises SourceError("invalid").
 
-    `priority` is ASKED, WATCHED, REVISITED or FOLLOWED; `read_limit` how many videos are read in full (None: all).
+    `priority` is ASKED, WATCHED, REVISITED or FOLLOWED; the rest is `collecting.ask`'s.
     """
     collection_id = collecting.ask(
-        connection, target, kind, item_limit, asked_by, read_limit=read_limit, parent_id=parent_id
-    )
+        connection, target, kind, item_limit, asked_by, read_limit=read_limit, parent_id=parent_id,
+        keep=keep, language=language, region=region,
+    )  # fmt: skip
     _defer_collect(connection, collection_id, priority)
+    return collection_id
+
+
+def run_watched(connection: Connection, watch_id: int, asked_by: str) -> int:
+    """Have an entry of the watchlist collected now; returns the collection's id. Raises MilesError while its last
+    run is not over."""
+    collection_id = watchlist.start(connection, watch_id, asked_by)
+    _defer_collect(connection, collection_id, ASKED)
     return collection_id
 
 
@@ -342,15 +383,13 @@ def defer_roll_up(connection: Connection) -> None:
 
 def defer_backtest(connection: Connection, model_version: str) -> None:
     """Have a version asked about the past; unless that is waiting to be done."""
-    waiting = connection.scalar(
-        text(
-            "SELECT EXISTS (SELECT FROM procrastinate_jobs WHERE task_name = 'backtest' AND status IN ('todo', 'doing')"
-            " AND args->>'model_version' = :version)"
-        ),
-        {"version": model_version},
-    )
-    if not waiting:
-        _defer(connection, backtest, model_version=model_version)
+    _defer_unless_waiting(connection, backtest, "model_version", model_version)
+
+
+def defer_canary(connection: Connection, source: str) -> None:
+    """Have a source's canary asked; unless that is waiting to be done. Raises MilesError where it has none."""
+    health.check(source)
+    _defer_unless_waiting(connection, canary, "source", source)
 
 
 def defer_removal(connection: Connection, found: "removal.Found", by: str, reason: str | None = None) -> None:
@@ -456,7 +495,8 @@ def take_up_stalled(stalled_after: float = STALLED_AFTER) -> list[int]:
             text(
                 """
                 UPDATE procrastinate_jobs SET
-                    status = (CASE WHEN attempts + 1 >= :most THEN 'failed' ELSE 'todo' END)::procrastinate_job_status,
+                    status = (CASE WHEN queueing_lock IS NOT NULL THEN 'aborted'  -- another tick may wait already
+                        WHEN attempts + 1 >= :most THEN 'failed' ELSE 'todo' END)::procrastinate_job_status,
                     attempts = attempts + 1, scheduled_at = NULL, worker_id = NULL, abort_requested = false
                 WHERE status = 'doing' AND NOT EXISTS (
                     SELECT FROM procrastinate_workers
@@ -558,12 +598,15 @@ def _follow_channels(connection: Connection, collection_id: int) -> None:
     """
     number = settings.load().follow_channels
     found = collecting.new_channels(connection, collection_id, number) if number else []
+    keep = connection.scalar(
+        text("SELECT match_filter FROM collections WHERE collection_id = :id"), {"id": collection_id}
+    )
     if not found or pacing.spent_share(connection, "youtube") > FOLLOW_SHARE:
         return
     for address in found:
         defer_collection(
             connection, address, "channel", FOLLOW_LIMIT, "discovery",
-            priority=FOLLOWED, read_limit=FOLLOW_READ, parent_id=collection_id,
+            priority=FOLLOWED, read_limit=FOLLOW_READ, parent_id=collection_id, keep=keep,
         )  # fmt: skip
 
 
@@ -585,6 +628,20 @@ def _defer(
         schedule_at=at,
         connection=db.psycopg_connection(connection),
     ).defer(**arguments)
+
+
+def _defer_unless_waiting(connection: Connection, task: Task, argument: str, value: str) -> None:
+    """Queue a task with one argument, unless the same waits or runs."""
+    waiting = connection.scalar(
+        text(
+            "SELECT EXISTS (SELECT FROM procrastinate_jobs WHERE task_name = :name AND status IN ('todo', 'doing')"
+            " AND args->>:argument = :value)"
+        ),
+        {"name": task.name, "argument": argument, "value": value},
+    )
+    if not waiting:
+        arguments: dict[str, Any] = {argument: value}
+        _defer(connection, task, lock=task.lock or f"{task.name} {value}", **arguments)
 
 
 def _defer_once(connection: Connection, task: Task) -> None:

@@ -1,7 +1,6 @@
-"""How Miles stands, for whoever keeps it running: counts, jobs, collections, the watchlist, versions.
+"""How Miles stands, for whoever keeps it running: counts, jobs, collections, versions.
 
-Reads need a viewer's connection; `cancel`, `watch` and `unwatch` an operator's. What work is and how it is
-asked for lies in `jobs`.
+Reads need a viewer's connection, `cancel` an operator's. What work is and how it is asked for lies in `jobs`.
 """
 
 import re
@@ -27,9 +26,8 @@ STATES: dict[str, State] = {  # the queue's words -> ours
     "aborted": "cancelled",
 }
 ALIVE = 30.0  # seconds since a worker's last sign of life; jobs.STALLED_AFTER, without importing the queue
-REFRESH_HOURS = 6  # the watchlist is collected at 0, 6, 12 and 18 o'clock UTC; the cron line of jobs.refresh
+TICK = "watch"  # the queue's look at the watchlist, each minute: no work that anybody follows
 OLD_YT_DLP = timedelta(days=60)  # sites change, and yt-dlp follows within weeks: an older one starts to fail
-LONGEST_TARGET = 500  # characters; what a collection takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,20 +118,6 @@ class CollectedItem:
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
-    """Something that is collected again every six hours."""
-
-    watch_id: int
-    target: str
-    kind: str
-    item_limit: int
-    added_by: str
-    added_at: datetime
-    last_collected_at: datetime | None
-    last_new: int | None  # videos that the last collection of it brought
-
-
-@dataclass(frozen=True, slots=True)
 class Spent:
     """What one outside service was asked for."""
 
@@ -191,7 +175,8 @@ def job_counts(connection: Connection) -> dict[str, int]:
     """How many jobs there are in each state; every state is named."""
     counts: dict[str, int] = dict.fromkeys(STATES.values(), 0)
     for queue_state, number in connection.execute(
-        text("SELECT status::text, count(*) FROM procrastinate_jobs GROUP BY status")
+        text("SELECT status::text, count(*) FROM procrastinate_jobs WHERE task_name <> :tick GROUP BY status"),
+        {"tick": TICK},
     ):
         counts[STATES[queue_state]] += number
     return counts
@@ -217,7 +202,7 @@ def jobs(connection: Connection, limit: int = 25) -> list[Job]:
                 events.queued_at, events.started_at, events.ended_at
             FROM (
                 SELECT *, CASE status WHEN 'doing' THEN 0 WHEN 'todo' THEN 1 WHEN 'failed' THEN 2 ELSE 3 END AS place
-                FROM procrastinate_jobs ORDER BY place, id DESC LIMIT :limit
+                FROM procrastinate_jobs WHERE task_name <> :tick ORDER BY place, id DESC LIMIT :limit
             ) AS jobs
             LEFT JOIN collections ON collections.collection_id = (jobs.args->>'collection_id')::bigint
             LEFT JOIN job_failures ON job_failures.job_id = jobs.id
@@ -230,7 +215,7 @@ def jobs(connection: Connection, limit: int = 25) -> list[Job]:
             ORDER BY place, jobs.id DESC
             """
         ),
-        {"limit": limit},
+        {"limit": limit, "tick": TICK},
     )
     found = []
     for row in rows:
@@ -286,6 +271,20 @@ def collections(connection: Connection, limit: int = 20) -> list[Collection]:
     return [Collection(**row) for row in rows.mappings()]
 
 
+def under_way(connection: Connection, limit: int = 20) -> list[Collection]:
+    """Collections that run or wait, running ones first, then those that go on soonest."""
+    rows = connection.execute(
+        text(
+            "SELECT collection_id, target, kind, item_limit, asked_by, state, found, new, updated, skipped, failed,"
+            " pending, reason, asked_at, started_at, finished_at, resume_at FROM collections"
+            " WHERE state IN ('waiting', 'running')"
+            " ORDER BY state, resume_at NULLS FIRST, collection_id LIMIT :limit"
+        ),
+        {"limit": limit},
+    )
+    return [Collection(**row) for row in rows.mappings()]
+
+
 def items(connection: Connection, collection_id: int, limit: int = 500) -> list[CollectedItem]:
     """What became of each id of a collection: pending and failed ones first, then new, updated and skipped ones."""
     rows = connection.execute(
@@ -298,55 +297,6 @@ def items(connection: Connection, collection_id: int, limit: int = 500) -> list[
         {"id": collection_id, "limit": limit},
     )
     return [CollectedItem(**row) for row in rows.mappings()]
-
-
-def watchlist(connection: Connection) -> list[Watch]:
-    """What is collected again every six hours, in the order in which it was added."""
-    rows = connection.execute(
-        text(
-            """
-            SELECT watch_id, target, kind, item_limit, added_by, added_at,
-                last.finished_at AS last_collected_at, last.new AS last_new
-            FROM watchlist LEFT JOIN LATERAL (
-                SELECT finished_at, new FROM collections
-                WHERE collections.target = watchlist.target AND collections.kind = watchlist.kind AND state = 'done'
-                ORDER BY asked_at DESC LIMIT 1
-            ) AS last ON true
-            ORDER BY watch_id
-            """
-        )
-    )
-    return [Watch(**row) for row in rows.mappings()]
-
-
-def watch(
-    connection: Connection, target: str, kind: str = "topic", item_limit: int = 20, added_by: str = "local"
-) -> int:
-    """Collect something every six hours; asked for twice, the newer limit counts. Returns the watch's id."""
-    cleaned = " ".join(target.replace("\x00", "").split())
-    if not cleaned:
-        raise MilesError("Say what to watch: a topic, a channel, a hashtag or an address.")
-    if len(cleaned) > LONGEST_TARGET:
-        raise MilesError(f"That is longer than {LONGEST_TARGET} characters; a topic of a few words finds more.")
-    return connection.execute(
-        text(
-            "INSERT INTO watchlist (target, kind, item_limit, added_by) VALUES (:target, :kind, :item_limit, :added_by)"
-            " ON CONFLICT (kind, target) DO UPDATE SET item_limit = excluded.item_limit RETURNING watch_id"
-        ),
-        {"target": cleaned, "kind": kind, "item_limit": item_limit, "added_by": added_by},
-    ).scalar_one()
-
-
-def unwatch(connection: Connection, watch_id: int) -> bool:
-    """Stop watching; False if it was not watched."""
-    return connection.execute(text("DELETE FROM watchlist WHERE watch_id = :id"), {"id": watch_id}).rowcount > 0
-
-
-def next_refresh(now: datetime) -> datetime:
-    """When the watchlist is collected next, UTC."""
-    midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    passed = int((now - midnight) / timedelta(hours=REFRESH_HOURS))
-    return midnight + timedelta(hours=REFRESH_HOURS) * (passed + 1)
 
 
 def spent(connection: Connection, days: int = 30) -> list[Spent]:

@@ -466,21 +466,32 @@ _GRANT = text(
 _BREAKER = text(
     f"UPDATE sources SET {', '.join(f'{name} = :{name}' for name in Breaker.__slots__)} WHERE source = :source"
 )
-_PRUNE = text("DELETE FROM source_requests WHERE source = :source AND at < clock_timestamp() - :keep")
+_PRUNE = text(  # all but the last answer and the last failure, however old they are
+    """
+    DELETE FROM source_requests WHERE source = :source AND at < clock_timestamp() - :keep
+        AND number NOT IN (
+            SELECT max(number) FROM source_requests
+            WHERE source = :source AND outcome IS NOT NULL AND outcome <> 'unsent'
+            GROUP BY outcome IN ('ok', 'gone', 'invalid')
+        )
+    """
+)
 _STATE = text(
     f"""
     SELECT {_ROW}, clock_timestamp() AS now, counted.*
     FROM sources CROSS JOIN LATERAL (
         SELECT count(*) FILTER (WHERE at > clock_timestamp() - CAST(:window AS interval) AND sent) AS used,
-            count(*) FILTER (WHERE sent) AS requests_24h,
-            count(*) FILTER (WHERE answered) AS answered_24h, count(*) FILTER (WHERE NOT answered) AS failed_24h,
+            count(*) FILTER (WHERE sent AND today) AS requests_24h,
+            count(*) FILTER (WHERE answered AND today) AS answered_24h,
+            count(*) FILTER (WHERE NOT answered AND today) AS failed_24h,
             max(at) FILTER (WHERE answered) AS last_success_at, max(at) FILTER (WHERE NOT answered) AS last_failure_at,
             (array_agg(outcome ORDER BY number DESC) FILTER (WHERE NOT answered))[1] AS last_failure
         FROM (
             SELECT number, at, outcome, outcome IS DISTINCT FROM 'unsent' AS sent,
+                at > clock_timestamp() - interval '24 hours' AS today,
                 CASE WHEN outcome IN ('ok', 'gone', 'invalid') THEN true WHEN outcome <> 'unsent' THEN false END AS answered
             FROM source_requests
-            WHERE source_requests.source = sources.source AND at > clock_timestamp() - interval '24 hours'
+            WHERE source_requests.source = sources.source
         ) AS requests
     ) AS counted
     ORDER BY source

@@ -127,8 +127,6 @@ class Settings(BaseSettings):
     """New channels of each collection of a topic or hashtag whose Shorts are listed too; 0 is none."""
     cookies: Path | None = Field(None, alias="MILES_COOKIES")
     """A file of cookies (Netscape format) that yt-dlp sends. Unset: none; an account that collects gets banned too."""
-    refresh_topics: str = Field("", alias="MILES_REFRESH_TOPICS")
-    """Topics, separated by commas, that the six-hourly refresh collects beside the watchlist."""
     storage_url: str | None = Field(None, alias="MILES_STORAGE_URL")
     """A bucket for the pictures instead of a folder in MILES_HOME: s3://bucket/prefix?endpoint_url=https://…&region=…"""
     storage_cache_mb: int = Field(500, alias="MILES_STORAGE_CACHE_MB", ge=1)

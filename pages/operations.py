@@ -1,17 +1,19 @@
-"""Operations: collect now, follow the jobs, retry or cancel them, what is watched, versions, where the data lies."""
+"""Operations: collect now or again and again, follow it, how the sources stand, jobs, versions, where the data lies."""
 
 import streamlit as st
 
-from miles import collecting, db, jobs, operations, settings
-from ui import operate, page, words
+from miles import collecting, db, jobs, operations, settings, watchlist
+from ui import asking, operate, page, sources, under_way, watched, words
 
 user = settings.load().user
 with db.transaction("viewer") as connection:
     alive = operations.workers(connection)
+    following = watchlist.next_run(connection)
 page.header(
     "Operations",
-    f"{words.plural(alive, 'worker')} running · the watchlist is collected next at"
-    f" {operations.next_refresh(page.now()):%H:%M} UTC · a job that fails stays here with its reason",
+    f"{words.plural(alive, 'worker')} running · "
+    + (f"the watchlist is collected next {words.at(following, page.now())}" if following else "nothing is watched")
+    + " · a job that fails stays here with its reason",
 )
 if not alive:
     st.warning(
@@ -25,48 +27,53 @@ with st.form("collect", clear_on_submit=False):
         target = st.text_input(
             "Collect", key="target", placeholder="street food, @channel, #hashtag or an address", width=420
         )
-        kind = st.selectbox("As", operate.ASKED, key="kind", format_func=operate.KINDS.__getitem__, width=150)
-        limit = st.number_input(
-            "At most", 1, collecting.LARGEST_LIMIT, 20, key="limit", width=130, help="Videos. Each takes about 5 s."
-        )
+        kind = st.selectbox("As", operate.ASKED, key="kind", format_func=operate.KINDS.__getitem__, width=190)
+        every = asking.cadence("ask")
+    with st.expander("How many, what to keep, for whom", icon=":material/tune:"):
+        how = asking.how("ask")
     with st.container(horizontal=True, gap="small"):
         now = st.form_submit_button("Collect now", type="primary", icon=":material/download:")
-        later = st.form_submit_button(
-            f"Every {operations.REFRESH_HOURS} hours",
+        again = st.form_submit_button(
+            "Add to the watchlist",
             icon=":material/event_repeat:",
-            help="Puts it on the watchlist.",
+            help="Collected at once, and then as often as chosen.",
         )
-if now or later:
-    chosen = collecting.kind_of(target) if kind == "detect" else str(kind)
+if now or again:
+    named = target.replace("\x00", "")
+    chosen = collecting.kind_of(named) if kind == "detect" else str(kind)
     with page.guard(), db.transaction("operator") as connection:
         if now:
-            jobs.defer_collection(connection, target.replace("\x00", ""), chosen, int(limit), asked_by=user)
+            jobs.defer_collection(
+                connection, named, chosen, how.item_limit, user, read_limit=how.read_limit, keep=how.keep,
+                language=how.language, region=how.region,
+            )  # fmt: skip
+            done = "Collection queued"
         else:
-            operations.watch(connection, target, chosen, int(limit), user)
-    st.toast("Collection queued" if now else "Added to the watchlist", icon=":material/check:")
-
-with st.container(horizontal=True, gap="small"):
-    operate.action("Score what is new", ":material/bolt:", jobs.defer_score, "Scoring queued")
-    operate.action("Refresh the summaries", ":material/functions:", jobs.defer_roll_up, "Roll-up queued")
-    if operate.has_sample():
-        operate.action("Remove sample data", ":material/delete:", jobs.defer_remove_sample, "Removal queued")
-    else:
-        operate.action("Load sample data", ":material/science:", jobs.defer_load_sample, "Sample data queued")
+            _, new = watchlist.add(
+                connection, named, chosen, watchlist.cadence(every or ""), how.item_limit, how.read_limit, how.keep,
+                how.language, how.region, user,
+            )  # fmt: skip
+            done = "Added to the watchlist" if new else "Changed on the watchlist"
+    st.toast(done, icon=":material/check:")
 
 view = st.segmented_control(
     "Show",
-    ["Jobs", "Collections", "Watchlist", "Installation"],
-    default="Jobs",
+    ["Collections", "Watchlist", "Sources", "Jobs", "Installation"],
+    default="Collections",
     required=True,
     key="show",
     bind="query-params",
     label_visibility="collapsed",
 )
-if view == "Collections":
-    operate.collections()
-elif view == "Watchlist":
-    operate.watchlist()
+if view == "Watchlist":
+    watched.entries(user, worker=alive > 0)
+elif view == "Sources":
+    sources.live()
+elif view == "Jobs":
+    operate.actions()
+    operate.live_jobs()
 elif view == "Installation":
     operate.installation()
 else:
-    operate.live_jobs()
+    under_way.live()
+    under_way.history()

@@ -1,4 +1,4 @@
-"""The parts of the Operations page: live jobs, collections, the watchlist, the installation."""
+"""The parts of the Operations page that are about the installation: live jobs, versions, what to press."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -27,7 +27,9 @@ TASKS = {
     "collect": "Collect",
     "score": "Score",
     "roll_up": "Refresh summaries",
-    "refresh": "Scheduled refresh",
+    "refresh": "Look for what is due",
+    "canary": "Ask a canary",
+    "backtest": "Look back with a model",
     "load_sample": "Load sample data",
     "remove_sample": "Remove sample data",
 }
@@ -48,8 +50,15 @@ def action(label: str, icon: str, defer: Callable[[Connection], None], done: str
         st.toast(done, icon=":material/check:")
 
 
-def has_sample() -> bool:
-    return data.state().sample > 0
+def actions() -> None:
+    """Work that can be asked for at any time."""
+    with st.container(horizontal=True, gap="small"):
+        action("Score what is new", ":material/bolt:", jobs.defer_score, "Scoring queued")
+        action("Refresh the summaries", ":material/functions:", jobs.defer_roll_up, "Roll-up queued")
+        if data.state().sample:
+            action("Remove sample data", ":material/delete:", jobs.defer_remove_sample, "Removal queued")
+        else:
+            action("Load sample data", ":material/science:", jobs.defer_load_sample, "Sample data queued")
 
 
 @st.fragment(run_every=LIVE)
@@ -114,104 +123,6 @@ def _when(job: Job, moment: datetime) -> str:
     if job.attempts > 1:
         parts.append(f"{job.attempts} attempts")
     return " · ".join(parts)
-
-
-def collections() -> None:
-    """What was collected, and for the chosen row what became of each id."""
-    with db.transaction("viewer") as connection:
-        listed = operations.collections(connection, limit=50)
-    if not listed:
-        st.caption(":gray[:material/inbox:] Nothing was collected yet.")
-        return
-    moment = page.now()
-    column = st.column_config
-    st.caption("Choose a row to see what became of each video.")
-    event = st.dataframe(
-        {
-            "What": [one.target for one in listed],
-            "Kind": [KINDS.get(one.kind, one.kind) for one in listed],
-            "State": [one.state for one in listed],
-            "Found": [one.found for one in listed],
-            "New": [one.new for one in listed],
-            "Updated": [one.updated for one in listed],
-            "Skipped": [one.skipped for one in listed],
-            "Failed": [one.failed for one in listed],
-            "Asked": [words.ago(one.asked_at, moment) for one in listed],
-            "By": [one.asked_by for one in listed],
-            "Reason": [one.reason for one in listed],
-        },
-        hide_index=True,
-        height="content" if len(listed) <= 10 else 400,
-        on_select="rerun",
-        selection_mode="single-row",
-        key="collections",
-        alt="Collections, newest first",
-        column_config={
-            "What": column.TextColumn(width="medium", pinned=True),
-            **{name: column.NumberColumn(width="small") for name in ("Found", "New", "Updated", "Skipped", "Failed")},
-            "Skipped": column.NumberColumn(width="small", help="Seen in the last hours, or not wanted."),
-        },
-    )
-    rows = event.selection.rows
-    if not rows or rows[0] >= len(listed):
-        return
-    chosen = listed[rows[0]]
-    with db.transaction("viewer") as connection:
-        items = operations.items(connection, chosen.collection_id)
-    st.markdown(f"**{words.plain(chosen.target)}**: {words.plural(len(items), 'video')}")
-    if items:
-        st.dataframe(
-            {
-                "Video": [item.title or item.candidate_id for item in items],
-                "Outcome": [item.outcome for item in items],
-                "Reason": [item.reason for item in items],
-                "Original": [item.url for item in items],
-            },
-            hide_index=True,
-            height="content" if len(items) <= 10 else 400,
-            key="items",
-            alt="What became of each video",
-            column_config={
-                "Video": column.TextColumn(width="large", pinned=True),
-                "Original": column.LinkColumn(display_text="Open", width="small"),
-            },
-        )
-
-
-def watchlist() -> None:
-    """What is collected again by itself, and when next."""
-    with db.transaction("viewer") as connection:
-        watched = operations.watchlist(connection)
-        alive = operations.workers(connection)
-    moment = page.now()
-    following = operations.next_refresh(moment)
-    topics = [topic.strip() for topic in settings.load().refresh_topics.split(",") if topic.strip()]
-    hours, minutes = divmod(int((following - moment).total_seconds() // 60), 60)
-    st.caption(
-        f"Next at {following:%H:%M} UTC, in {f'{hours} h ' if hours else ''}{minutes} min"
-        + (" (a worker has to run then)." if not alive else ".")
-        + " Videos seen before are looked at again 6 h, 1 d, 3 d and 7 d after they were first seen."
-    )
-    if topics:
-        st.caption(f"From `MILES_REFRESH_TOPICS`: {words.plain(', '.join(topics))}.")
-    if not watched:
-        st.caption(":gray[:material/inbox:] Nothing is watched. Name it above and choose the six-hourly button.")
-    for one in watched:
-        with st.container(
-            border=True, horizontal=True, vertical_alignment="center", gap="small", key=f"watch-{one.watch_id}"
-        ):
-            with st.container(gap=None, width="stretch"):
-                st.markdown(f"{KINDS[one.kind]} **{words.plain(words.shorten(one.target, 90))}**")
-                last = (
-                    f"last {words.ago(one.last_collected_at, moment)}, {one.last_new} new"
-                    if one.last_collected_at
-                    else "not collected yet"
-                )
-                st.caption(f"up to {one.item_limit} videos · {last} · added by {words.plain(one.added_by)}")
-            if st.button("Remove", key=f"unwatch-{one.watch_id}", icon=":material/close:", type="tertiary"):
-                with db.transaction("operator") as connection:
-                    operations.unwatch(connection, one.watch_id)
-                st.rerun()
 
 
 @st.cache_data(ttl=data.FRESH, max_entries=1, show_spinner=False)

@@ -99,7 +99,7 @@ def test_a_failed_job_shows_its_reason_and_a_retry_button():
         connection.execute(
             text("INSERT INTO job_failures (job_id, reason) VALUES (:id, 'The site answers 429')"), {"id": job_id}
         )
-    app = opened()
+    app = opened(show="Jobs")
     assert "The site answers 429" in texts(app)
     app.button(key=f"retry-{job_id}").click().run()
     assert not app.exception
@@ -110,7 +110,7 @@ def test_a_waiting_job_can_be_cancelled():
     with db.transaction("operator") as connection:
         jobs.defer_collection(connection, "street food")
     job_id = listed()[0].job_id
-    app = opened()
+    app = opened(show="Jobs")
     app.button(key=f"cancel-{job_id}").click().run()
     assert not app.exception
     assert listed()[0].state == "cancelled"
@@ -120,7 +120,7 @@ def test_a_job_that_started_meanwhile_gives_a_sentence_instead_of_an_exception()
     with db.transaction("operator") as connection:
         jobs.defer_collection(connection, "street food")
     job_id = listed()[0].job_id
-    app = opened()
+    app = opened(show="Jobs")
     with db.transaction("worker") as connection:
         connection.execute(text("UPDATE procrastinate_jobs SET status = 'doing'"))
     app.button(key=f"cancel-{job_id}").click().run()
@@ -133,30 +133,16 @@ def test_a_job_that_started_meanwhile_gives_a_sentence_instead_of_an_exception()
     [("Score what is new", "score"), ("Refresh the summaries", "roll_up"), ("Load sample data", "load_sample")],
 )
 def test_each_action_queues_its_job(label: str, task: str):
-    press(opened(), label)
+    press(opened(show="Jobs"), label)
     assert [job.task for job in listed()] == [task]
-
-
-def test_what_is_watched_is_listed_and_can_be_removed():
-    app = opened(show="Watchlist")
-    app.text_input(key="target").set_value("street food")
-    press(app, "Every 6 hours")
-    with db.transaction("viewer") as connection:
-        (watch,) = operations.watchlist(connection)
-    assert watch.target == "street food"
-    assert "**street food**" in texts(app)
-    app.button(key=f"unwatch-{watch.watch_id}").click().run()
-    assert not app.exception
-    with db.transaction("viewer") as connection:
-        assert operations.watchlist(connection) == []
 
 
 def test_collections_are_listed_with_their_counts():
     with db.transaction("worker") as connection:
         connection.execute(
             text(
-                "INSERT INTO collections (target, kind, item_limit, asked_by, state, found, new, failed, reason)"
-                " VALUES ('street food', 'topic', 20, 'local', 'done', 12, 11, 1, NULL)"
+                "INSERT INTO collections (target, kind, item_limit, asked_by, state, found, new, failed, finished_at)"
+                " VALUES ('street food', 'topic', 20, 'local', 'done', 12, 11, 1, now())"
             )
         )
     (table,) = opened(show="Collections").dataframe
@@ -172,6 +158,6 @@ def test_the_installation_names_versions_and_places():
     assert str(settings.load().home).replace("_", "\\_") in shown.replace("\\-", "-").replace("\\.", ".")
 
 
-@pytest.mark.parametrize("show", ["Jobs", "Collections", "Watchlist", "Installation", "nonsense"])
+@pytest.mark.parametrize("show", ["Collections", "Watchlist", "Sources", "Jobs", "Installation", "nonsense"])
 def test_every_view_opens_on_an_empty_database(show: str):
     opened(show=show)

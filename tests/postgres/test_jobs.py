@@ -649,35 +649,25 @@ def test_workers_alive_are_those_that_gave_a_sign_lately(start_worker: StartWork
 # -- the schedule
 
 
-def test_the_refresh_runs_every_six_hours() -> None:
+def test_the_watchlist_is_looked_at_every_minute_and_the_rest_every_hour() -> None:
     schedule = {task.task.name: task.cron for task in SCHEDULE.values()}
-    assert schedule == {"refresh": "0 */6 * * *"}
+    assert schedule["watch"] == "* * * * *"
+    assert schedule["refresh"] == "0 * * * *"
 
 
-def test_a_refresh_asks_for_the_watchlist_the_topics_and_what_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MILES_REFRESH_TOPICS", " street food, ,Cats ")
-    settings.load.cache_clear()
-    change(
-        "INSERT INTO watchlist (target, kind, item_limit, added_by) VALUES ('@someone', 'channel', 7, 'me'), ('Cats', 'topic', 5, 'me')"
-    )
+def test_a_refresh_asks_for_what_is_due_and_only_once() -> None:
     seen = datetime.now(UTC) - timedelta(hours=7)
     video = Candidate("youtube", "abc", "A video", url="https://www.youtube.com/watch?v=abc")
     with db.transaction("worker") as connection:
         store.observe(connection, [Observation(video, Snapshot(seen, views=1), source="youtube yt-dlp-2026.1.1")])
     jobs.refresh(timestamp=0)
-    expected = [
-        ("@someone", "channel", 7, "schedule"),
-        ("Cats", "topic", 5, "schedule"),
-        ("street food", "topic", jobs.REFRESH_LIMIT, "schedule"),
-        (collecting.REVISIT_TARGET, "revisit", jobs.REVISIT_BUDGET, "schedule"),
+    assert rows("SELECT target, kind, item_limit, asked_by FROM collections ORDER BY collection_id") == [
+        (collecting.REVISIT_TARGET, "revisit", jobs.REVISIT_BUDGET, "schedule")
     ]
-    assert rows("SELECT target, kind, item_limit, asked_by FROM collections ORDER BY collection_id") == expected
-    assert rows("SELECT task_name, count(*) FROM procrastinate_jobs GROUP BY 1 ORDER BY 1") == [
-        ("collect", 4),
-        ("score", 1),  # the video that is due has no score yet
-    ]
-    jobs.refresh(timestamp=1)  # they still wait: nobody asks for them twice
-    assert scalar("SELECT count(*) FROM collections") == 4
+    # the video that is due has no score yet
+    assert scalar("SELECT count(*) FROM procrastinate_jobs WHERE task_name IN ('collect', 'score')") == 2
+    jobs.refresh(timestamp=1)  # it still waits: nobody asks for it twice
+    assert scalar("SELECT count(*) FROM collections") == 1
 
 
 def test_a_refresh_forgets_old_finished_jobs_and_keeps_failed_ones() -> None:

@@ -207,49 +207,11 @@ def test_the_items_of_a_collection_come_with_their_outcome_failed_ones_first():
     assert (new.title, new.outcome) == ("Title 1", "new")
 
 
-def test_watching_twice_keeps_one_with_the_newer_limit():
-    with db.transaction("operator") as connection:
-        first = operations.watch(connection, " street   food ", "topic", 20, "ada")
-        second = operations.watch(connection, "street food", "topic", 50, "eve")
-        other = operations.watch(connection, "@someone", "channel")
-    assert first == second != other
-    with db.transaction("viewer") as connection:
-        food, someone = operations.watchlist(connection)
-    assert (food.target, food.item_limit, food.added_by) == ("street food", 50, "ada")
-    assert someone.kind == "channel"
-    with db.transaction("operator") as connection:
-        assert operations.unwatch(connection, first) is True
-        assert operations.unwatch(connection, first) is False
-
-
-def test_a_watched_target_shows_its_last_collection():
-    with db.transaction("operator") as connection:
-        operations.watch(connection, "street food")
-    with db.transaction("worker") as connection:
-        connection.execute(
-            text(
-                "INSERT INTO collections (target, kind, item_limit, asked_by, state, new, finished_at)"
-                " VALUES ('street food', 'topic', 5, 'schedule', 'done', 4, :at)"
-            ),
-            {"at": NOW},
-        )
-    with db.transaction("viewer") as connection:
-        (watch,) = operations.watchlist(connection)
-    assert (watch.last_collected_at, watch.last_new) == (NOW, 4)
-
-
-@pytest.mark.parametrize("target", ["", "  ", "\x00", "x" * 501])
-def test_nothing_and_essays_are_not_watched(target: str):
-    with pytest.raises(MilesError), db.transaction("operator") as connection:
-        operations.watch(connection, target)
-
-
-def test_a_viewer_may_neither_cancel_nor_watch():
+def test_a_viewer_may_not_cancel():
     collection()
     job_id = listed()[0].job_id
-    for act in (lambda c: operations.cancel(c, job_id), lambda c: operations.watch(c, "x")):
-        with pytest.raises(Exception, match="permission denied"), db.transaction("viewer") as connection:
-            act(connection)
+    with pytest.raises(Exception, match="permission denied"), db.transaction("viewer") as connection:
+        operations.cancel(connection, job_id)
     assert listed()[0].state == "waiting"
 
 
@@ -266,22 +228,34 @@ def test_what_services_were_asked_for_is_summed_over_the_last_days():
         assert operations.spent(connection) == [operations.Spent("openai", 3, 150, 25, 2.0)]
 
 
-@pytest.mark.parametrize(
-    ("now", "then"),
-    [
-        (datetime(2026, 5, 1, 0, 0, 1, tzinfo=UTC), datetime(2026, 5, 1, 6, tzinfo=UTC)),
-        (datetime(2026, 5, 1, 6, tzinfo=UTC), datetime(2026, 5, 1, 12, tzinfo=UTC)),  # on the hour: the next one
-        (datetime(2026, 5, 1, 23, 59, tzinfo=UTC), datetime(2026, 5, 2, tzinfo=UTC)),
-    ],
-)
-def test_the_next_refresh_is_the_next_multiple_of_six_hours(now: datetime, then: datetime):
-    assert operations.next_refresh(now) == then
-
-
 def test_what_is_said_about_the_queue_is_what_the_queue_does():
-    (periodic,) = [task for task in jobs.app.periodic_registry.periodic_tasks.values() if task.task.name == "refresh"]
-    assert periodic.cron == f"0 */{operations.REFRESH_HOURS} * * *"
     assert operations.ALIVE == jobs.STALLED_AFTER
+
+
+def test_the_ticks_of_the_schedule_are_no_jobs_that_anybody_follows():
+    with db.transaction("worker") as connection:
+        connection.execute(
+            text("INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES ('default', :tick)"),
+            {"tick": operations.TICK},
+        )
+    assert listed() == []
+    with db.transaction("viewer") as connection:
+        assert operations.job_counts(connection)["waiting"] == 0
+
+
+def test_what_is_under_way_comes_running_first_then_what_goes_on_soonest():
+    with db.transaction("worker") as connection:
+        connection.execute(
+            text(
+                "INSERT INTO collections (target, kind, item_limit, asked_by, state, resume_at) VALUES"
+                " ('later', 'topic', 5, 'x', 'waiting', now() + interval '2 hours'),"
+                " ('soon', 'topic', 5, 'x', 'waiting', now() + interval '1 hour'),"
+                " ('next', 'topic', 5, 'x', 'waiting', NULL), ('now', 'topic', 5, 'x', 'running', NULL),"
+                " ('over', 'topic', 5, 'x', 'failed', NULL)"
+            )
+        )
+    with db.transaction("viewer") as connection:
+        assert [one.target for one in operations.under_way(connection)] == ["now", "next", "soon", "later"]
 
 
 @pytest.mark.parametrize(
