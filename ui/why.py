@@ -33,8 +33,8 @@ COLUMNS = ("left edge", "left middle", "right middle", "right edge")
 def explained(found: Explanation, picture: bytes | None, *, key: str) -> None:
     """The effects of words, picture and groups, and what the score does not see."""
     st.caption(
-        f":orange[:material/info:] **{found.label}.** Each number is how far the score, in 100, changes when that is"
-        " hidden from the model. What goes together is hidden one at a time, so they need not add up."
+        f":orange[:material/info:] **{found.label}.** Each number is what the score, in 100, loses when that is hidden"
+        " from the model; below zero, it gains. What goes together is hidden one at a time, so they need not add up."
     )
     left, right = st.columns(2, gap="large")
     with left:
