@@ -9,21 +9,22 @@ import html
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import streamlit as st
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
-from miles import storage
 from miles.browse import Detail, Row
-from miles.errors import ModelUnavailable
+from miles.errors import ModelUnavailable, StorageUnavailable
 from miles.similar import MOST_ALIKE
-from ui import charts, data, words
+from ui import charts, data, pictures, words
 from ui.words import known
 
 TILE = (480, 270)  # px, 16:9: one height for every card, whatever the picture's shape
 CARD_WIDTH = 232  # px; below it a card's numbers wrap
-TITLE_WIDTH = 52  # columns of text that fit in two lines of a card
+TITLE_WIDTH = 52  # columns of text that fit in two lines beside a small picture …
+CARD_TITLE = 50  # … and in two lines of a card
 NARROW = "\u202f"  # a thin space that does not break
 
 _GLYPHS = {
@@ -38,6 +39,7 @@ _GLYPHS = {
 
 def grid(rows: Sequence[Row], growth: Mapping[str, Sequence[int]], *, now: datetime, key: str) -> None:
     """Candidates as cards of one height, as many in a row as fit."""
+    pictures.warm(rows)
     with st.grid("auto", min_column_width=CARD_WIDTH, gap="small"):
         for row in rows:
             card(row, growth.get(row.candidate_id, ()), now=now, key=key)
@@ -47,7 +49,7 @@ def card(row: Row, growth: Sequence[int] = (), *, now: datetime, key: str) -> No
     """One candidate, about 320 px high. `key` tells apart the same candidate in two lists of a page."""
     with st.container(border=True, gap="xxsmall", height="stretch", key=f"card-{key}-{row.candidate_id}"):
         st.image(picture(row), width="stretch", alt=picture_alt(row))
-        st.markdown(f"**{words.plain(words.shorten(row.title, TITLE_WIDTH))}**")
+        title_button(row, key=f"open-{key}", width=CARD_TITLE)
         st.caption(byline(row, now))
         st.space("stretch")
         with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
@@ -65,14 +67,6 @@ def card(row: Row, growth: Sequence[int] = (), *, now: datetime, key: str) -> No
                     width=56,
                     alt=sparkline_alt(growth),
                 )
-            st.space("stretch")
-            st.button(
-                "Details",
-                key=f"open-{key}-{row.candidate_id}",
-                type="tertiary",
-                on_click=_open,
-                args=(row.candidate_id,),
-            )
 
 
 def alike_to(candidate_id: str) -> None:
@@ -106,7 +100,7 @@ def byline(row: Row, now: datetime) -> str:
     """Channel · age · views, as Markdown."""
     published = row.published_at or row.published_about
     parts = [
-        words.plain(words.shorten(row.channel_name, 24)) if row.channel_name else "channel unknown",
+        words.plain(words.shorten(row.channel_name, 16)) if row.channel_name else "channel unknown",
         f"{'' if row.published_at else 'about '}{words.age(published, now)}" if published else "date unknown",
         f"{words.count(row.views)} views",
     ]
@@ -136,8 +130,9 @@ def change(row: Row) -> str:
 
 def picture(row: Row) -> bytes | str:
     """The stored thumbnail on a 16:9 ground with the duration in its corner, else a drawn tile (SVG)."""
-    if row.thumbnail and (drawn := _thumbnail(row.thumbnail, words.duration(row.duration))):
-        return drawn
+    if row.thumbnail:
+        with suppress(pictures.NotHere):
+            return _thumbnail(row.thumbnail, words.duration(row.duration))
     return tile(row.category, row.duration, row.media_type)
 
 
@@ -181,6 +176,7 @@ def sparkline(values: Sequence[float], width: int = 56, height: int = 20) -> str
 
 def lines(rows: Sequence[Row], facts: Callable[[Row], str], *, key: str) -> None:
     """Candidates as a narrow list: thumbnail, title to open it, and a line of `facts` (Markdown)."""
+    pictures.warm(rows)
     for row in rows:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.image(picture(row), width=88, alt=picture_alt(row))
@@ -189,10 +185,10 @@ def lines(rows: Sequence[Row], facts: Callable[[Row], str], *, key: str) -> None
                 st.caption(facts(row) + (" · :orange[sample]" if row.sample else ""))
 
 
-def title_button(row: Row, *, key: str) -> None:
+def title_button(row: Row, *, key: str, width: int = TITLE_WIDTH) -> None:
     """A title that opens its details."""
     st.button(
-        words.plain(words.shorten(row.title, TITLE_WIDTH)),
+        f"**{words.plain(words.shorten(row.title, width))}**",
         key=f"{key}-{row.candidate_id}",
         type="tertiary",
         help=words.plain(row.title),
@@ -228,7 +224,7 @@ def _close() -> None:
 
 @st.dialog("Video", width="large", icon=":material/play_circle:", on_dismiss=_close)
 def _details(candidate_id: str) -> None:
-    from ui import page  # page needs this module's neighbours; the frame is not needed to draw a card
+    from ui import page, removal  # page needs this module's neighbours; the frame is not needed to draw a card
 
     with page.guard():
         # what was clicked in here may be another one than what it was opened with
@@ -240,6 +236,7 @@ def _details(candidate_id: str) -> None:
             )
             return
         _facts(found, page.now())
+        removal.of_video(found)
 
 
 def _facts(found: Detail, now: datetime) -> None:
@@ -415,6 +412,8 @@ def _why(row: Row) -> None:
             explained = data.explanation(row.candidate_id)
         except ModelUnavailable as error:
             st.error(words.plain(str(error)), title="There is no model to explain with", icon=":material/error:")
+        except StorageUnavailable as error:
+            st.error(words.plain(str(error)), title="Its picture can't be read now", icon=":material/error:")
         else:
             if explained is not None:
                 why.explained(*explained, key=f"why-{row.candidate_id}")
@@ -453,16 +452,14 @@ def _shrunk(key: str, _drawn: bytes) -> str:
 
 
 @st.cache_data(max_entries=2000, show_spinner=False)
-def _thumbnail(key: str, corner: str) -> bytes | None:
-    """A stored picture, letterboxed to a tile, as JPEG; None where the file is gone or unreadable."""
-    kept = storage.thumbnails().get(key)
-    if kept is None:
-        return None
+def _thumbnail(key: str, corner: str) -> bytes:
+    """A stored picture, letterboxed to a tile, as JPEG. Raises pictures.NotHere where it is gone or unreadable."""
+    kept = pictures.read(key)
     try:
         with Image.open(io.BytesIO(kept)) as opened:
             image = opened.convert("RGB")
-    except (UnidentifiedImageError, OSError, ValueError):
-        return None
+    except (UnidentifiedImageError, OSError, ValueError) as error:
+        raise pictures.NotHere from error
     width, height = TILE
     scale = min(width / image.width, height / image.height)
     image = image.resize(

@@ -12,6 +12,7 @@ import streamlit as st
 from miles import addresses
 from miles.addresses import WITHIN, Asked
 from miles.browse import COUNT_CAP, DURATIONS, Filters, Options, Place, Sort
+from miles.patterns import RULES
 from ui import data, words
 
 Name = TypeVar("Name", bound=str)
@@ -30,6 +31,7 @@ EMPTY: dict[str, object] = {
     "views": 0,
     "multiple": 0.0,
     "velocity": 0,
+    "form": None,
 }
 MOST_LANGUAGES = 60  # a longer list is no help; the rest are a handful of videos each
 SEARCH_HELP = (
@@ -128,8 +130,8 @@ def complain(chosen: Filters) -> None:
 
 
 def how_many(count: int) -> str:
-    """A capped count in words."""
-    return f"more than {words.full(COUNT_CAP)}" if count > COUNT_CAP else words.full(count)
+    """A count in words; one just above the cap is where counting stopped."""
+    return f"more than {words.full(COUNT_CAP)}" if count == COUNT_CAP + 1 else words.full(count)
 
 
 def of_scope(scope: str) -> dict[str, str]:
@@ -187,6 +189,10 @@ def _fields(options: Options, query: str) -> Filters:
             "Views a day, from", 0, 10**12, 0, 1000, key="velocity", bind="query-params",
             help=words.MEANING["velocity"], width=130,
         )  # fmt: skip
+    form = st.selectbox(
+        "Title form", [rule.name for rule in RULES], index=None, key="form", bind="query-params", placeholder="Any",
+        help="How the title is made: a question, a number, emoji … The page Title patterns says what goes with each.",
+    )  # fmt: skip
     days = list(published) if isinstance(published, (tuple, list)) else []
     found = Filters(
         text=query,
@@ -203,6 +209,7 @@ def _fields(options: Options, query: str) -> Filters:
         views_from=views,
         multiple_from=multiple,
         velocity_from=velocity,
+        form=form or "",
     )
     return addresses.since(found, within, data.state().newest)
 

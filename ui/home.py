@@ -13,7 +13,7 @@ from miles.db import transaction
 from miles.glance import Step
 from miles.health import Health
 from miles.niches import Niche
-from ui import cards, data, niches, page, words
+from ui import cards, data, filters, niches, page, words
 
 SHOWN = 6  # niches; more are a click away
 IN_A_ROW = 4
@@ -129,7 +129,7 @@ def niche(one: Niche, rows: Sequence[Row], growth: Mapping[str, Sequence[int]], 
     order = addresses.sort_of(next(iter(address.get("sort", [])), "")) or "score"
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.subheader(words.plain(one.name), anchor=False)
-        many = "more than 10,000" if count > 10_000 else words.full(count)
+        many = filters.how_many(count)
         st.page_link(
             "pages/trending.py",
             label=f"All {many} videos of {words.plain(one.name)}, {addresses.SORTS[order].lower()}",

@@ -27,7 +27,7 @@ def candidates(rows: Sequence[Row], growth: Mapping[str, Sequence[int]], *, now:
             "Usual": [row.outlier_multiple for row in rows],
             "n": pd.array([row.outlier_n if row.outlier_multiple is not None else None for row in rows], dtype="Int64"),
             "Velocity": [row.velocity for row in rows],
-            "Growth": [list(growth.get(row.candidate_id, ())) or None for row in rows],
+            "Growth": [seen if len(seen := list(growth.get(row.candidate_id, ()))) > 1 else None for row in rows],
             "Acceleration": [row.acceleration for row in rows],
             "Engagement": [None if row.engagement_rate is None else row.engagement_rate * 100 for row in rows],
             "Views": pd.array([row.views for row in rows], dtype="Int64"),

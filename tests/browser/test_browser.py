@@ -85,8 +85,8 @@ def test_a_filtered_view_is_shared_by_its_address(chromium: Browser, dashboard: 
 def test_details_open_on_a_click_and_leave_the_address_when_closed(chromium: Browser, dashboard: str) -> None:
     for width in (1440, 390):
         with reader(chromium, width) as context:
-            page = open_page(context, f"{dashboard}/trending?sort=Views")
-            page.get_by_role("button", name="Details").first.click()
+            page = open_page(context, f"{dashboard}/trending?sort=By+views")
+            page.locator("[class*=st-key-card] button").first.click()
             dialog = page.get_by_role("dialog")
             expect(dialog).to_contain_text("snapshots")
             expect(dialog).to_contain_text("Base rate")
@@ -103,8 +103,11 @@ def test_the_whole_filtered_set_is_downloaded(chromium: Browser, dashboard: str)
         page = open_page(context, f"{dashboard}/trending?category=Comedy")
         said = page.get_by_text(re.compile(r"videos · newest snapshot")).inner_text()
         page.get_by_role("button", name="Export").click()
+        link = page.get_by_role("link", name="CSV")
+        link.evaluate("link => link.removeAttribute('target')")  # its own tab would close before we see the file
         with page.expect_download() as download:
-            page.get_by_role("button", name="CSV").click()
+            link.click()
+        assert re.fullmatch(r"miles-videos-\d{4}-\d\d-\d\d\.csv", download.value.suggested_filename)
         rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text(encoding="utf-8"))))
         assert f"{len(rows):,} videos" in said
         assert {row["category"] for row in rows} == {"Comedy"}
