@@ -28,12 +28,13 @@ class Answer:
 
 
 class Site:
-    """Answers of `pages` by path; `requests` are the paths that were asked for, in order, `headers` what came with them."""
+    """Answers of `pages` by path; `requests` are the paths that were asked for, in order, `headers` what came with them, `times` when."""
 
     def __init__(self, host: str = "127.0.0.1") -> None:
         self.pages: dict[str, Answer | Callable[[], Answer]] = {}
         self.requests: list[str] = []
         self.headers: list[dict[str, str]] = []  # of each of them
+        self.times: list[float] = []  # likewise; Unix, seconds
         self.closing = threading.Event()
         site = self
 
@@ -55,6 +56,7 @@ class Site:
     def answer(self, handler: BaseHTTPRequestHandler, body: bool = True) -> None:
         self.requests.append(handler.path)
         self.headers.append(dict(handler.headers))
+        self.times.append(time.time())
         page = self.pages.get(handler.path, Answer(b"nothing here", status=404))
         page = page() if callable(page) else page
         self.closing.wait(page.delay)

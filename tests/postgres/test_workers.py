@@ -1,0 +1,144 @@
+"""Several processes that collect from one web site: what it sees of them all together, and what is left when they die."""
+
+import random
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+from everything import contents, differences
+from loopback import Site
+from sqlalchemy import text
+from workers import Workers
+
+from miles import collecting, db, pacing, settings
+
+pytestmark = pytest.mark.usefixtures("database")
+
+KILLS = 20
+EACH = 4  # kills of one collection, before it may go on to its end
+SLACK = 1.0  # seconds that a busy machine may need to send what it has the permit for
+
+
+@pytest.fixture
+def workers(site: Site) -> Iterator[Workers]:
+    """With the settings as they are when the test begins."""
+    running = Workers()
+    yield running
+    running.close()
+
+
+def rows(statement: str) -> list[tuple]:
+    with db.transaction("viewer") as connection:
+        return [tuple(row) for row in connection.execute(text(statement))]
+
+
+def ask(feed: str) -> int:
+    with db.transaction("worker") as connection:
+        return collecting.ask(connection, feed, "url")
+
+
+def forget_all() -> None:
+    with db.transaction("owner") as connection:
+        connection.execute(
+            text("TRUNCATE candidates, channels, collections, sources, gone_videos, objects, object_pins CASCADE")
+        )
+    for path in settings.load().thumbnails.rglob("*"):
+        if path.is_file():
+            path.unlink()
+
+
+def stored_objects() -> set[str]:
+    """The pictures in the storage; a killed worker may leave one that it had not given its name yet."""
+    return {path.name for path in settings.load().thumbnails.glob("??/*")}
+
+
+def test_ten_workers_never_exceed_the_budget_nor_the_pace_by_the_sites_own_log(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delay, budget = 0.08, 40
+    monkeypatch.setenv("MILES_REQUEST_DELAY", str(delay))
+    monkeypatch.setenv("MILES_HOURLY_BUDGET", str(budget))
+    settings.load.cache_clear()
+    feeds = []
+    for worker in range(10):
+        names = [f"w{worker}v{number}" for number in range(4)]
+        for name in names:
+            site.video(name, views=7)
+        feeds.append(site.feed(names, f"/feed{worker}.xml"))
+    ids = [ask(feed) for feed in feeds]
+    workers = Workers()
+    pids = [workers.run(collection_id) for collection_id in ids]
+    assert {workers.wait(pid) for pid in pids} == {3}  # together they want more than there is, so all of them wait
+    workers.close()
+
+    counted = [at for at, path in zip(site.times, site.requests, strict=True) if not path.startswith("/thumbnail/")]
+    moments = sorted(counted)
+    assert len(moments) == budget
+    # of any of them, however far apart: workers that kept the pace each for itself would be ten times as fast
+    for number, first in enumerate(moments):
+        for distance, later in enumerate(moments[number:]):
+            assert later - first >= distance * delay - SLACK
+    assert moments[-1] - moments[0] >= (budget - 1) * delay - SLACK
+    assert len({path.split("v")[0] for path in site.requests if path.startswith("/watch/")}) > 3  # not one for all
+    assert rows("SELECT count(*), count(*) FILTER (WHERE outcome = 'unsent') FROM source_requests") == [(budget, 0)]
+    waits = rows(
+        "SELECT DISTINCT state, resume_at >= (SELECT min(at) FROM source_requests) + interval '1 hour' FROM collections"
+    )
+    assert waits == [("waiting", True)]
+    reserved = [row[0] for row in rows("SELECT at FROM source_requests ORDER BY number")]
+    assert all((later - earlier).total_seconds() >= delay for earlier, later in pairwise(reserved))
+
+    # an hour later the rest comes, and of all of them everything
+    with db.transaction("worker") as connection:
+        for statement in (
+            "UPDATE source_requests SET at = at - CAST(:hour AS interval)",
+            "UPDATE sources SET next_at = next_at - CAST(:hour AS interval)",
+        ):
+            connection.execute(text(statement), {"hour": pacing.WINDOW})
+    monkeypatch.setenv("MILES_HOURLY_BUDGET", "1000")
+    monkeypatch.setenv("MILES_REQUEST_DELAY", "0")
+    settings.load.cache_clear()
+    workers = Workers()
+    pids = [workers.run(collection_id) for collection_id in ids]
+    assert {workers.wait(pid) for pid in pids} == {0}
+    workers.close()
+    assert rows("SELECT count(*), count(DISTINCT candidate_id) FROM snapshots") == [(40, 40)]
+
+
+def test_a_worker_killed_at_twenty_random_moments_loses_nothing_and_doubles_nothing(
+    site: Site, workers: Workers
+) -> None:
+    names = [f"v{number}" for number in range(12)]
+    for name in names:
+        site.video(name, views=len(name) * 1000)
+    site.pages["/watch/v5"].status = 410  # type: ignore[union-attr]
+    feed = site.feed([*names, "missing"])
+    began = time.monotonic()
+    assert workers.wait(workers.run(ask(feed))) == 0
+    lasts = time.monotonic() - began
+    undisturbed, objects = contents(), stored_objects()
+    assert len(undisturbed["candidates"]) == len(undisturbed["snapshots"]) == 11
+    assert len(objects) == len({row["sha256"] for row in undisturbed["thumbnails"]})
+
+    randomly = random.Random(4)
+    killed: list[int] = []  # items that were settled when it died
+    collections = 0
+    while len(killed) < KILLS:
+        collections += 1
+        forget_all()
+        collection_id = ask(feed)
+        for _ in range(EACH):
+            pid = workers.run(collection_id)
+            time.sleep(randomly.uniform(0, lasts))
+            workers.kill(pid)
+            if workers.wait(pid) != -9:
+                break  # it was done before
+            [(settled, state)] = rows("SELECT found - pending, state FROM collections")
+            assert state in ("waiting", "running")  # and never done
+            killed.append(settled)
+        assert workers.wait(workers.run(collection_id)) == 0
+        assert not (apart := differences(contents(), undisturbed)), "\n".join(apart)
+        assert stored_objects() == objects
+    assert collections < KILLS  # most of them were killed, and not only at their last moment
+    assert len(set(killed)) >= 3  # before the list, and in the middle of it
