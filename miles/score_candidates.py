@@ -36,6 +36,7 @@ BUCKETS = 64  # channels are locked by their hash: few locks, whatever the numbe
 LOCK = 0x73636F72  # first half of the advisory lock keys ("scor"); the second is the bucket
 RESUME_WITHIN = "1 day"  # an interrupted "everything" that is older starts over
 DEADLOCK_TRIES = 3  # a collection may hold the same videos in another order
+PICTURES_WITHIN = 60.0  # seconds in which the pictures of a chunk are fetched side by side; then one by one
 FIRST_DAY = (0.25, 1.5)  # days; the first look at that age tells a past video's views at 24 h best
 # From counts that are older than this nothing is foretold: the look that tells what came of it, 2.5 to 3.5 days
 # later, has been taken, or never will be
@@ -331,6 +332,8 @@ def _with_history(connection: Connection, rows: Sequence[tuple], pictures: bool 
     for channel, title, published, observed, views in run(connection, _PAST, {"channels": channels}):
         past.setdefault(channel, []).append(PastVideo(title, published, observed, views))
     stored = storage.thumbnails()
+    if pictures:
+        stored.warm([row[13] for row in rows if row[13] is not None], PICTURES_WITHIN)
     return [
         _Gathered(
             ScoreInput(

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from miles import collecting, db, jobs, operations, settings, watchlist
-from ui import asking, operate, page, sources, under_way, watched, words
+from ui import asking, operate, page, removal, sources, under_way, watched, words
 
 user = settings.load().user
 with db.transaction("viewer") as connection:
@@ -74,6 +74,7 @@ elif view == "Jobs":
     operate.live_jobs()
 elif view == "Installation":
     operate.installation()
+    removal.kept_out()
 else:
     under_way.live()
     under_way.history()

@@ -6,7 +6,7 @@ from datetime import datetime
 import streamlit as st
 from sqlalchemy import Connection
 
-from miles import db, jobs, operations, settings
+from miles import db, jobs, operations, settings, storage
 from miles.operations import Job
 from ui import data, page, words
 
@@ -32,6 +32,8 @@ TASKS = {
     "backtest": "Look back with a model",
     "load_sample": "Load sample data",
     "remove_sample": "Remove sample data",
+    "tidy": "Daily clean-up",
+    "remove": "Remove on request",
 }
 BADGES = {
     "waiting": ":gray-badge[:material/schedule: waiting]",
@@ -170,7 +172,7 @@ def installation() -> None:
                 ("Home", words.plain(str(settings.load().home))),
                 (
                     "Thumbnails",
-                    f"{words.plain(str(settings.load().thumbnails))} ({words.count(status.thumbnails)}, {_size(status.thumbnail_bytes)})",
+                    f"{words.plain(storage.thumbnails().place)} ({words.count(status.thumbnails)}, {_size(status.thumbnail_bytes)})",
                 ),
                 ("**State**", ""),
                 ("Workers", f"{status.workers} alive"),
