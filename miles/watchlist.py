@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import IntegrityError
 
-from miles import collecting, match_filter, pacing, scrape
+from miles import collecting, match_filter, pacing, scrape, tombstones
 from miles.errors import MilesError, SourceError
 from miles.targets import addresses, kind_of
 
@@ -139,6 +139,7 @@ def add(
     if kind == "revisit":
         raise MilesError("Videos that are due are looked at again by themselves; see MILES_REVISITS.")
     values = _checked(target, kind, every, item_limit, read_limit, keep, language, region)
+    tombstones.refuse(connection, target, kind)
     row = connection.execute(
         text(
             """

@@ -10,7 +10,7 @@ import pytest
 from loopback import FreePace, Site, eventually
 from sqlalchemy import text
 
-from miles import collecting, db, drafts, importing, items, removal, rollups, storage, thumbnails, tombstones
+from miles import collecting, db, drafts, importing, items, removal, rollups, storage, thumbnails, tombstones, watchlist
 from miles.candidates import Candidate, Channel, Observation, Snapshot
 from miles.errors import MilesError, SourceError
 from miles.scrape import Found
@@ -253,7 +253,10 @@ def test_who_asks_for_a_removed_channel_is_told_so(two_channels: dict[str, str],
     with pytest.raises(SourceError, match=r"This channel was removed on request on .* remove --lift"):  # noqa: SIM117
         with db.transaction("operator") as connection:
             collecting.ask(connection, target, kind)
+    with pytest.raises(SourceError, match="was removed on request"), db.transaction("operator") as connection:
+        watchlist.add(connection, target, kind)
     with db.transaction("operator") as connection:
+        watchlist.add(connection, "@channel.o")
         collecting.ask(connection, "@channel.o", "channel")
         collecting.ask(connection, "channel g", "topic")
 
