@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from miles.browse import Pattern, Row
-from ui import cards, findings, words
+from ui import cards, findings, pictures, words
 
 
 def candidates(rows: Sequence[Row], growth: Mapping[str, Sequence[int]], *, now: datetime) -> None:
@@ -18,6 +18,7 @@ def candidates(rows: Sequence[Row], growth: Mapping[str, Sequence[int]], *, now:
         if clicked := st.session_state["details"]:
             st.query_params["video"] = rows[clicked["row"]].candidate_id
 
+    pictures.warm(rows)
     frame = pd.DataFrame(
         {
             "Picture": [cards.small_picture(row) for row in rows],
