@@ -14,6 +14,7 @@ from typing import TypeVar
 from urllib.parse import parse_qs, urlencode
 
 from miles.browse import DURATIONS, Filters, Place, Sort
+from miles.patterns import form_bit
 
 Value = TypeVar("Value")
 
@@ -88,6 +89,7 @@ def read(address: Mapping[str, Sequence[str]] | str, newest: datetime | None) ->
         views_from=round(one("views", lambda text: _number(text, 1e12), 0.0)),
         multiple_from=one("multiple", lambda text: _number(text, 1e6), 0.0),
         velocity_from=round(one("velocity", lambda text: _number(text, 1e12), 0.0)),
+        form=one("form", lambda text: text if form_bit(text) else None, ""),
     )
     return Asked(
         since(filters, within, newest),
@@ -120,6 +122,7 @@ def write(asked: Asked, published_from: date | None = None) -> dict[str, list[st
         "views": [filters.views_from or ""],
         "multiple": [f"{filters.multiple_from:g}" if filters.multiple_from else ""],
         "velocity": [filters.velocity_from or ""],
+        "form": [filters.form],
         "like": [asked.like],
         "sort": [SORTS[asked.sort] if asked.sort else ""],
     }

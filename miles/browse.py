@@ -1,10 +1,9 @@
-"""Reads for the pages that explore: candidates by filter and sort, one candidate, distributions, patterns.
+"""Reads for the pages that explore: candidates by filter and sort, one candidate, what there is.
 
 Each question is one bounded query: a page of rows, a capped count, a histogram. Nothing here writes, and
 nothing here knows who shows the answer.
 """
 
-import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, time, timedelta
@@ -13,7 +12,8 @@ from typing import Any, Literal
 from sqlalchemy import Connection, text
 
 from miles import metrics, searching
-from miles.rollups import AGE_BANDS, DURATION_BANDS, SCORE_BINS, VELOCITY_EDGES, overview, read
+from miles.patterns import form_bit
+from miles.rollups import AGE_BANDS, DURATION_BANDS, overview, read
 
 Sort = Literal["score", "velocity", "acceleration", "outlier", "engagement", "views", "age", "lifetime"]
 
@@ -45,7 +45,6 @@ DURATIONS = _from_to(DURATION_BANDS)  # seconds
 AGES = _from_to(AGE_BANDS)  # days from publishing to the newest look
 
 COUNT_CAP = 10_000  # beyond it "more than 10,000" says enough, and counting on would cost a scan
-DECADE_BINS = round(1 / (VELOCITY_EDGES[1] - VELOCITY_EDGES[0]))  # velocity bins for each factor of ten
 MOST_SNAPSHOTS = 2_000  # of one candidate; a video seen daily in 110 countries for two weeks has 1,500
 
 
@@ -67,6 +66,7 @@ class Filters:
     views_from: int = 0
     multiple_from: float = 0.0  # times the channel's usual
     velocity_from: int = 0  # measured views per day
+    form: str = ""  # name of a rule that the title follows (patterns.RULES)
 
     @property
     def active(self) -> int:
@@ -249,93 +249,6 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Histogram:
-    """Scores of one group: counts of SCORE_BINS equal bins over 0..1."""
-
-    kind: str  # platform, category, duration, age
-    group: str
-    counts: tuple[int, ...]
-
-    @property
-    def n(self) -> int:
-        return sum(self.counts)
-
-    def quantile(self, share: float) -> float:
-        """The score below which `share` of the group lies, interpolated within its bin."""
-        wanted, below = share * self.n, 0
-        for position, inside in enumerate(self.counts):
-            if inside and below + inside >= wanted:
-                return (position + (wanted - below) / inside) / len(self.counts)
-            below += inside
-        return 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """Predicted against measured velocity: how many videos lie in each cell of two logarithmic scales."""
-
-    cells: tuple[tuple[int, int, int], ...]  # (measured, predicted, n); a cell is 1/DECADE_BINS of a decade wide
-
-    @property
-    def n(self) -> int:
-        return sum(n for *_, n in self.cells)
-
-    @property
-    def rank_correlation(self) -> float | None:
-        """Spearman's, those of one cell sharing their rank; None where one side does not vary."""
-        n = self.n
-        ranks: list[dict[int, float]] = []
-        for axis in (0, 1):
-            totals: dict[int, int] = {}
-            for cell in self.cells:
-                totals[cell[axis]] = totals.get(cell[axis], 0) + cell[2]
-            below, middle = 0, {}
-            for position in sorted(totals):
-                middle[position] = below + totals[position] / 2 - n / 2  # centred, so its mean is 0
-                below += totals[position]
-            ranks.append(middle)
-        both = sum(ranks[0][m] * ranks[1][p] * k for m, p, k in self.cells)
-        one = sum(ranks[0][m] ** 2 * k for m, _, k in self.cells)
-        other = sum(ranks[1][p] ** 2 * k for _, p, k in self.cells)
-        return both / math.sqrt(one * other) if one > 0 and other > 0 else None
-
-    def within(self, factor: float) -> float | None:
-        """The share whose prediction is less than `factor` times too high or too low, by cells."""
-        reach = math.log10(factor) * DECADE_BINS
-        near = sum(n for measured, predicted, n in self.cells if abs(measured - predicted) <= reach)
-        return near / self.n if self.cells else None
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """What the Scores page shows of a set of candidates."""
-
-    histograms: tuple[Histogram, ...]
-    agreement: Agreement
-    base_rate: float | None
-
-    def of(self, kind: str) -> tuple[Histogram, ...]:
-        """The groups of one kind."""
-        return tuple(h for h in self.histograms if h.kind == kind)
-
-
-@dataclass(frozen=True, slots=True)
-class Pattern:
-    """A title pattern and what goes with it (see miles.patterns)."""
-
-    scope: str
-    kind: str  # structure or ngram
-    pattern: str
-    n_videos: int
-    n_channels: int
-    lift: float
-    lift_low: float
-    lift_high: float
-    q_value: float
-    examples: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Day:
     """What came in on one day (UTC)."""
 
@@ -381,6 +294,10 @@ def conditions(filters: Filters) -> tuple[str, dict[str, Any]]:
     if filters.score_to < 100:
         clauses.append("c.viral_score <= :score_to")
         values["score_to"] = filters.score_to / 100
+    if (bit := form_bit(filters.form)) is not None:
+        # most forms are in many titles: each is looked up where it is met
+        clauses.append("EXISTS (SELECT FROM facts WHERE facts.candidate_id = c.candidate_id AND forms & :form <> 0)")
+        values["form"] = bit
     for column, least in (
         ("views", filters.views_from),
         ("outlier_multiple", filters.multiple_from),
@@ -628,75 +545,6 @@ def options(connection: Connection) -> Options:
     )
 
 
-def scores(connection: Connection, filters: Filters) -> Scores:
-    """Distribution of the scores by group, and predicted against measured velocity, of a set of candidates.
-
-    The whole set comes from the roll-up; a filtered one is counted now.
-    """
-    if not filters.active and (found := overview(connection)):
-        return _rolled_up(found)
-    chosen, values = subset(filters)
-    counted = connection.execute(
-        text(f"""
-            WITH cells AS (
-                SELECT platform, media_type AS format, category, {_band("duration", DURATIONS)} AS duration,
-                    {_band("extract(epoch FROM observed_at - published_at) / 86400", AGES)} AS age,
-                    least(floor(viral_score * {SCORE_BINS})::int, {SCORE_BINS - 1}) AS bin,
-                    count(*) AS n, sum(base_rate) AS base
-                {chosen} AND viral_score IS NOT NULL
-                GROUP BY 1, 2, 3, 4, 5, 6
-            )
-            SELECT kind, value, bin, sum(n)::bigint, sum(base) FROM cells
-            CROSS JOIN LATERAL (VALUES
-                ('all', 'all'), ('platform', platform), ('format', format), ('category', category),
-                ('duration', duration), ('age', age)
-            ) AS by_kind (kind, value)
-            WHERE value IS NOT NULL GROUP BY kind, value, bin
-        """),
-        values,
-    )
-    counts: dict[tuple[str, str], list[int]] = {}
-    base = 0.0
-    for kind, value, position, n, base_rates in counted:
-        counts.setdefault((kind, value), [0] * SCORE_BINS)[position] = n
-        base += (base_rates or 0.0) if kind == "all" else 0.0
-    histograms = [Histogram(kind, group, tuple(bins)) for (kind, group), bins in counts.items()]
-    order = {name: position for position, name in enumerate((*DURATIONS, *AGES))}
-    histograms.sort(key=lambda h: (order.get(h.group, 0), -h.n, h.group))
-    total = sum(h.n for h in histograms if h.kind == "all")
-    cells = connection.execute(
-        text(f"""
-            SELECT {_cell("velocity")}, {_cell("predicted_velocity")}, count(*)
-            {chosen} AND velocity IS NOT NULL AND predicted_velocity IS NOT NULL AND observed_at IS NOT NULL
-            GROUP BY 1, 2
-        """),
-        values,
-    )
-    return Scores(
-        tuple(histograms), Agreement(tuple((m, p, n) for m, p, n in cells)), base / total if total and base else None
-    )
-
-
-def pattern_scopes(connection: Connection) -> list[str]:
-    """The scopes that title patterns were measured in, the whole first."""
-    found = connection.scalars(
-        text("SELECT scope FROM title_patterns GROUP BY scope ORDER BY scope <> 'all', max(n_videos) DESC, scope")
-    )
-    return list(found)
-
-
-def patterns(connection: Connection, scope: str) -> list[Pattern]:
-    """The title patterns of one scope, the strongest first."""
-    found = connection.execute(
-        text(f"""
-            SELECT {", ".join(f.name for f in fields(Pattern))} FROM title_patterns
-            WHERE scope = :scope ORDER BY lift DESC, pattern
-        """),
-        {"scope": scope},
-    )
-    return [Pattern(**{**row, "examples": tuple(row["examples"])}) for row in found.mappings()]
-
-
 def days(connection: Connection, most: int = 30) -> list[Day]:
     """The newest days on which anything came in, oldest first."""
     found = connection.execute(
@@ -708,35 +556,3 @@ def days(connection: Connection, most: int = 30) -> list[Day]:
 def snapshots(connection: Connection) -> int:
     """How many snapshots there are, as of the last roll-up."""
     return connection.scalar(text("SELECT coalesce(sum(snapshots), 0)::bigint FROM daily_counts")) or 0
-
-
-def _rolled_up(found: Mapping[str, Any]) -> Scores:
-    groups = found["scores"]["groups"]
-    whole = next((group for group in groups if group["by"] == "all"), None)
-    return Scores(
-        tuple(Histogram(group["by"], group["value"], tuple(group["counts"])) for group in groups),
-        Agreement(
-            tuple(
-                (measured, predicted, n)
-                for predicted, row in enumerate(found["velocity"]["counts"])
-                for measured, n in enumerate(row)
-                if n
-            )
-        ),
-        whole["base_rate"] if whole else None,
-    )
-
-
-def _cell(velocity: str) -> str:
-    """SQL for the logarithmic cell of a velocity, those beyond the ends in the last ones (as in the roll-up)."""
-    last = len(VELOCITY_EDGES) - 2
-    return f"least(floor(log(greatest({velocity}, 1)) * {DECADE_BINS})::int, {last})"
-
-
-def _band(value: str, bands: Mapping[str, tuple[float, float | None]]) -> str:
-    """SQL that names the band of a number; NULL where it is unknown."""
-    cases = " ".join(
-        f"WHEN {value} < {high} THEN '{name}'" if high is not None else f"WHEN {value} >= {low} THEN '{name}'"
-        for name, (low, high) in bands.items()
-    )
-    return f"CASE {cases} END"

@@ -12,8 +12,8 @@ value its own where there are no more than 10), and one more for "not known"; a 
 0.0001. By convention a PSI below 0.1 is stable, up to 0.25 shifted, above that drifted.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import date
 from typing import Any, Literal
 
@@ -149,6 +149,97 @@ def check(given: Forecasts, *, seed: int = 0) -> Check:
         error=_interval(_medians(np.abs(given.predicted - given.measured) / given.measured, group, weights)),
         rank=spearman(given.predicted, given.measured),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """How often the event happened among the k highest scores."""
+
+    k: int
+    precision: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Forecasts of one group against what happened; all but the counts is None where there are too few."""
+
+    name: str
+    n: int
+    channels: int
+    happened: int
+    promised: float | None = None  # mean probability
+    observed: Interval | None = None  # how often it happened
+    brier: Interval | None = None
+    ece: Interval | None = None
+    skill: Interval | None = None
+    top: Top | None = None  # of the tenth with the highest scores
+
+
+def precision(given: Forecasts, ks: Sequence[int], *, seed: int = 0) -> tuple[Top, ...]:
+    """How often the event happened among the k highest scores, for each k that leaves as many out.
+
+    Among equal scores those that come first in the data are taken.
+    """
+    n = len(given.probability)
+    _, group = _groups(given.channel, seed)
+    weights = _resamples(int(group.max(initial=0)) + 1, seed)
+    order = np.argsort(-given.probability, kind="stable")
+    found = []
+    for k in ks:
+        if 2 * k > n:
+            continue
+        # a resample may have fewer of the first ones: it goes on further down
+        reach = order[: min(n, 10 * k + 100)]
+        drawn = weights[:, group[reach]]
+        before = np.cumsum(drawn, axis=1) - drawn
+        taken = np.clip(k - before, 0, drawn)
+        found.append(Top(k, _share(taken @ given.happened[reach], taken.sum(axis=1))))
+    return tuple(found)
+
+
+def groups(given: Forecasts, which: np.ndarray, names: Sequence[str], *, seed: int = 0) -> tuple[Group, ...]:
+    """Forecasts against outcomes for each group: `which` is its position in `names`, -1 for none.
+
+    Channels are drawn once for all of them. Bins of a group's calibration error hold a tenth of its forecasts each.
+    """
+    _, channel = _groups(given.channel, seed)
+    drawn = int(channel.max(initial=0)) + 1
+    weights = _resamples(drawn, seed)
+    p, y = given.probability, given.happened.astype(np.float64)
+    found = []
+    for number, name in enumerate(names):
+        at = np.flatnonzero(which == number)
+        counted = Group(name, len(at), len(np.unique(given.channel[at])), int(y[at].sum()))
+        if len(at) < MIN_FORECASTS or counted.channels < MIN_CHANNELS or counted.happened < MIN_HAPPENED:
+            found.append(counted)
+            continue
+
+        def sums(values: np.ndarray, at: np.ndarray = at) -> np.ndarray:
+            return weights @ np.bincount(channel[at], weights=values, minlength=drawn)
+
+        size = sums(np.ones(len(at)))
+        squares = sums((p[at] - y[at]) ** 2)
+        usual = sums((given.base_rate[at] - y[at]) ** 2)
+        tenth = np.empty(len(at), dtype=np.intp)
+        for place, part in enumerate(np.array_split(np.argsort(p[at], kind="stable"), BINS)):
+            tenth[part] = place
+        apart = np.bincount(tenth * drawn + channel[at], weights=p[at] - y[at], minlength=BINS * drawn)
+        gaps = np.abs(weights @ apart.reshape(BINS, drawn).T).sum(axis=1)
+        whole = size > 0  # a resample may leave a group empty
+        inside = Forecasts(**{f.name: getattr(given, f.name)[at] for f in fields(Forecasts)})
+        top = precision(inside, [len(at) // 10], seed=seed)
+        found.append(
+            Group(
+                *(counted.name, counted.n, counted.channels, counted.happened),
+                promised=float(p[at].mean()),
+                observed=_share(sums(y[at]), size),
+                brier=_interval(squares[whole] / size[whole]),
+                ece=_interval(gaps[whole] / size[whole]),
+                skill=_interval(1 - squares[usual > 0] / usual[usual > 0]),
+                top=top[0] if top else None,
+            )
+        )
+    return tuple(found)
 
 
 def gain(one: Forecasts, other: Forecasts, *, seed: int = 0) -> Interval | None:

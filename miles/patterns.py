@@ -166,6 +166,11 @@ def structure(title: str) -> tuple[int, ...]:
     )
 
 
+def form_bit(name: str) -> int | None:
+    """The bit in `forms` of the rule of that name."""
+    return next((1 << number for number, rule in enumerate(RULES) if rule.name == name), None)
+
+
 def forms(title: str) -> int:
     """The same as bits of one number: bit n is set where RULES[n] holds."""
     return sum(1 << number for number in structure(title))

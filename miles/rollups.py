@@ -11,24 +11,17 @@ The roll-up "overview" (`overview()`):
     newest_snapshot: ISO time or null
     model_version: of the latest score, or null; base_rate: mean over the scored, or null
     platforms, formats, categories, languages: [{"value": "youtube", "n": 123}, …], greatest first
-    scores: {"bins": 50, "groups": [{"by": "platform", "value": "youtube", "n": 123, "base_rate": 0.1,
-             "counts": [50 numbers, from 0.00–0.02 to 0.98–1.00], "quantiles": {"0.05": …, "0.25", "0.5", "0.75", "0.95"}}]}
-             with by = all, platform, format, category, duration, age
-    velocity: {"edges": [41 numbers: log10 of views/day], "counts": [[row of measured for each predicted]],
-               "n": pairs, "spearman": their rank correlation or null}
 """
 
 import json
 import logging
-from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
-from itertools import accumulate
 
 import numpy as np
 from sqlalchemy import Connection, text
 
-from miles import calibration, db, facts, metrics, movers, patterns
+from miles import db, facts, metrics, movers, patterns
 from miles.store import copy, run
 
 logger = logging.getLogger(__name__)
@@ -36,10 +29,7 @@ logger = logging.getLogger(__name__)
 LOCK = 0x726F6C6C7570  # advisory lock key ("rollup")
 PATTERNS_AFTER_SHARE = 0.01  # of the videos measured anew: fewer don't move a lift that a person would notice
 PATTERNS_AFTER = timedelta(hours=6)  # … but after this time they are told anyway
-SCORE_BINS = 50
-FINE_BINS = 1000  # quantiles of a score are read from these: exact to 0.001
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-VELOCITY_EDGES = tuple(round(0.2 * number, 1) for number in range(41))  # log10 of views per day, 1 to 10^8
 MAX_FILTER_VALUES = 200  # languages and categories that a filter offers
 # What sorting a million snapshots takes, for this transaction only.
 WORK_MEMORY = "160MB"
@@ -352,92 +342,4 @@ def _overview(connection: Connection) -> dict:
         "formats": choices(0b101, "media_type"),
         "categories": choices(0b110, "category"),
         "languages": choices(0b111, "language"),
-        "scores": {"bins": SCORE_BINS, "groups": _score_groups(connection)},
-        "velocity": _velocities(connection),
-    }
-
-
-def _banded(expression: str, bands: tuple[tuple[float | None, str], ...]) -> str:
-    cases = " ".join(f"WHEN {expression} < {upper} THEN '{name}'" for upper, name in bands if upper is not None)
-    return f"CASE {cases} WHEN {expression} IS NOT NULL THEN '{bands[-1][1]}' END"
-
-
-def _score_groups(connection: Connection) -> list[dict]:
-    """The distribution of the current scores, whole and by each property."""
-    parts = ("platform", "format", "category", "duration", "age")
-    rows = connection.execute(
-        text(f"""
-        SELECT {", ".join(parts)}, grouping({", ".join(parts)}) AS which, bin, count(*) AS n, sum(base_rate) AS base
-        FROM (
-            SELECT platform, media_type AS format, category,
-                {_banded("duration", DURATION_BANDS)} AS duration,
-                {_banded(f"extract(epoch FROM observed_at - published_at) / {metrics.DAY}", AGE_BANDS)} AS age,
-                least(floor(viral_score * {FINE_BINS})::int, {FINE_BINS - 1}) AS bin, base_rate
-            FROM candidates WHERE viral_score IS NOT NULL
-        ) AS scored
-        GROUP BY GROUPING SETS ((bin), {", ".join(f"({part}, bin)" for part in parts)})
-        """)
-    )
-    # grouping() has a bit for each part that a row is not grouped by
-    everything = 2 ** len(parts) - 1
-    by_mask = {everything ^ (1 << (len(parts) - 1 - at)): part for at, part in enumerate(parts)}
-    fine: dict[tuple[str, str], Counter[int]] = {}
-    base: Counter[tuple[str, str]] = Counter()
-    for row in rows:
-        by = by_mask.get(row.which, "all")
-        value = "all" if by == "all" else getattr(row, by)
-        if value is not None:
-            fine.setdefault((by, value), Counter())[row.bin] += row.n
-            base[by, value] += row.base
-    order = {name: at for at, (_, name) in enumerate((*DURATION_BANDS, *AGE_BANDS))}
-    groups = []
-    for by, value in sorted(fine, key=lambda key: (key[0], order.get(key[1], 0), -fine[key].total(), key[1])):
-        bins, n = fine[by, value], fine[by, value].total()
-        coarse = [0] * SCORE_BINS
-        for at, amount in bins.items():
-            coarse[at * SCORE_BINS // FINE_BINS] += amount
-        groups.append(
-            {
-                "by": by,
-                "value": value,
-                "n": n,
-                "base_rate": base[by, value] / n,
-                "counts": coarse,
-                "quantiles": {str(q): _binned_quantile(bins, q) for q in QUANTILES},
-            }
-        )
-    return groups
-
-
-def _binned_quantile(bins: Counter[int], q: float) -> float:
-    """The middle of the fine bin that the quantile lies in."""
-    order = sorted(bins)
-    reached = list(accumulate(bins[at] for at in order))
-    return next((at + 0.5) / FINE_BINS for at, total in zip(order, reached, strict=True) if total >= q * reached[-1])
-
-
-def _velocities(connection: Connection) -> dict:
-    """Predicted against measured velocity of the candidates that have both."""
-    predicted, measured = [], []
-    with db.psycopg_connection(connection).cursor(name="velocities") as cursor:
-        cursor.itersize = 20_000
-        cursor.execute(
-            "SELECT predicted_velocity, velocity FROM candidates"
-            " WHERE predicted_velocity IS NOT NULL AND velocity IS NOT NULL AND observed_at IS NOT NULL"
-        )
-        for guess, growth in cursor:
-            predicted.append(guess)
-            measured.append(growth)
-    # below one view per day stands in the first bin, what is above all edges in the last
-    one, other = (
-        np.clip(np.log10(np.maximum(np.array(values, dtype=np.float64), 1.0)), 0.0, VELOCITY_EDGES[-1] - 1e-9)
-        for values in (predicted, measured)
-    )
-    edges = np.array(VELOCITY_EDGES)
-    counts, _, _ = np.histogram2d(one, other, bins=[edges, edges])
-    return {
-        "edges": list(VELOCITY_EDGES),
-        "counts": counts.astype(int).tolist(),
-        "n": len(predicted),
-        "spearman": calibration.spearman(one, other),
     }

@@ -13,11 +13,12 @@ from sqlalchemy import Connection, text
 from miles import browse
 from miles.browse import AGES, DURATIONS, Filters
 from miles.facts import DAY, EPOCH, NONE, Facts
+from miles.patterns import form_bit
 
 _DEFAULT = Filters()
 _IN_MEMORY = frozenset({
     "platforms", "formats", "categories", "languages", "durations", "published_from", "published_to", "score_from",
-    "score_to", "views_from", "multiple_from", "velocity_from",
+    "score_to", "views_from", "multiple_from", "velocity_from", "form",
 }) & {f.name for f in fields(Filters)}  # fmt: skip
 
 
@@ -51,6 +52,8 @@ def passing(connection: Connection, facts: Facts, filters: Filters) -> np.ndarra
     ):
         if least > 0:
             mask &= column >= least
+    if (bit := form_bit(filters.form)) is not None:
+        mask &= (facts.corpus.forms & bit) != 0
     rest = replace(filters, **{name: getattr(_DEFAULT, name) for name in _IN_MEMORY})
     if rest != _DEFAULT:
         mask &= _asked(connection, facts, rest)

@@ -2,17 +2,21 @@
 
 import math
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import date, datetime
 
 import plotly.graph_objects as go
 import streamlit as st
 
+from miles.calibration import Bin
 from ui import words
 
 CONFIG = {"displayModeBar": False, "scrollZoom": False, "responsive": True}
 MARGIN = {"l": 8, "r": 12, "t": 8, "b": 8}
 FAINT = "rgba(128,140,146,0.22)"
 MUTED = "rgba(128,140,146,0.75)"
+SOFT = "rgba(60,160,168,0.32)"  # the accent as a surface, on either ground
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
 def accent() -> str:
@@ -23,6 +27,11 @@ def accent() -> str:
 def contrast() -> str:
     """The second chart colour of the theme in use."""
     return "#f2a33a" if dark() else "#d97706"
+
+
+def contrast_text() -> str:
+    """The same, dark or light enough to read small letters in."""
+    return "#f2a33a" if dark() else "#9a5504"
 
 
 def dark() -> bool:
@@ -71,35 +80,148 @@ def intervals(
 ) -> go.Figure:
     """Dots with bars, the first name on top, and a line at "no effect".
 
-    What is not `clear` of it is grey. Labels stand at the right. With `ratio` the values are positive ratios,
-    on a logarithmic axis labelled with the changes they mean.
+    What is not `clear` of it is grey and hollow. Labels stand at the right. With `ratio` the values are positive
+    ratios, on a logarithmic axis labelled with the changes they mean.
     """
     row_height = 30
     chart = figure(height=row_height * len(names) + 48)
-    chart.update_layout(margin={**MARGIN, "r": 60})
-    colours = [accent() if is_clear else MUTED for is_clear in clear]
-    for position, (low, high, colour) in enumerate(zip(lows, highs, colours, strict=True)):
-        chart.add_shape(
-            type="line", x0=low, x1=high, y0=position, y1=position, line={"color": colour, "width": 3}, opacity=0.55
-        )
+    _dots(chart, range(len(names)), middles, lows, highs, clear=clear, hover=hover, colour=accent())
+    _rows(chart, names, labels)
+    _effect_axis(chart, lows, highs, no_effect=no_effect, axis=axis, ratio=ratio)
+    return chart
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of two sets in `pairs`, a value for each name."""
+
+    name: str
+    middles: Sequence[float]
+    lows: Sequence[float]
+    highs: Sequence[float]
+    hover: Sequence[str]
+
+
+def pairs(names: Sequence[str], one: Side, other: Side, *, clear: Sequence[bool], labels: Sequence[str]) -> go.Figure:
+    """Two ratios with their bars for each name, the first name on top, and a line at "no effect".
+
+    Round dots for one, square ones for the other; where they can't be told apart (not `clear`) both are hollow.
+    """
+    chart = figure(height=38 * len(names) + 84, legend=True)
+    _dots(
+        chart, [at - 0.16 for at in range(len(names))], one.middles, one.lows, one.highs,
+        clear=clear, hover=one.hover, colour=accent(), name=one.name,
+    )  # fmt: skip
+    _dots(
+        chart, [at + 0.16 for at in range(len(names))], other.middles, other.lows, other.highs,
+        clear=clear, hover=other.hover, colour=contrast(), name=other.name, symbol="square",
+    )  # fmt: skip
+    _rows(chart, names, labels)
+    _effect_axis(chart, [*one.lows, *other.lows], [*one.highs, *other.highs], no_effect=1.0, ratio=True)
+    chart.update_layout(margin={**MARGIN, "r": 60, "t": 36})
+    return chart
+
+
+def promised(
+    names: Sequence[str],
+    promises: Sequence[float],
+    middles: Sequence[float],
+    lows: Sequence[float],
+    highs: Sequence[float],
+    *,
+    base: float,
+    labels: Sequence[str],
+    hover: Sequence[str],
+) -> go.Figure:
+    """For each name how often it happened as a dot with its bar, how often it was promised as a square, in 100."""
+    chart = figure(height=32 * len(names) + 84, legend=True)
+    clear = [not low <= said <= high for said, low, high in zip(promises, lows, highs, strict=True)]
+    _dots(chart, range(len(names)), middles, lows, highs, clear=clear, hover=hover, colour=accent(), name="happened")
     chart.add_scatter(
-        x=list(middles),
+        x=list(promises),
         y=list(range(len(names))),
         mode="markers",
-        marker={"size": 10, "color": colours},
+        marker={"size": 10, "color": contrast(), "symbol": "square-open", "line": {"width": 2}},
         hovertext=list(hover),
         hoverinfo="text",
+        name="promised",
     )
-    for position, label in enumerate(labels):
-        chart.add_annotation(
-            x=1, xref="paper", y=position, text=label, showarrow=False, xanchor="left", xshift=8, font={"size": 12}
+    _rows(chart, names, labels)
+    _effect_axis(chart, lows, highs, no_effect=base, axis="in 100")
+    chart.update_layout(margin={**MARGIN, "r": 60, "t": 36})
+    return chart
+
+
+def _dots(
+    chart: go.Figure,
+    places: Sequence[float],
+    middles: Sequence[float],
+    lows: Sequence[float],
+    highs: Sequence[float],
+    *,
+    clear: Sequence[bool],
+    hover: Sequence[str],
+    colour: str,
+    name: str = "",
+    symbol: str = "circle",
+) -> None:
+    """Dots with bars; those that are not clear hollow, and grey where they have no name to be told by."""
+    for told in (True, False):
+        at = [number for number, is_clear in enumerate(clear) if is_clear == told]
+        if not at:
+            continue
+        shade = colour if told or name else MUTED
+        chart.add_scatter(
+            x=[middles[number] for number in at],
+            y=[places[number] for number in at],
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": [highs[number] - middles[number] for number in at],
+                "arrayminus": [middles[number] - lows[number] for number in at],
+                "color": shade,
+                "thickness": 2,
+                "width": 0,
+            },
+            mode="markers",
+            marker={"size": 9, "color": shade, "symbol": symbol if told else f"{symbol}-open", "line": {"width": 1.5}},
+            hovertext=[hover[number] for number in at],
+            hoverinfo="text",
+            name=name,
+            legendgroup=name,
+            showlegend=bool(name) and (told or not any(clear)),
         )
+
+
+def _rows(chart: go.Figure, names: Sequence[str], labels: Sequence[str]) -> None:
+    """Names at the left and labels at the right of rows, the first on top."""
+    chart.update_layout(
+        margin={**MARGIN, "r": 60},
+        annotations=[
+            {
+                "x": 1, "xref": "paper", "y": position, "yref": "y", "text": label, "showarrow": False,
+                "xanchor": "left", "xshift": 8, "font": {"size": 12},
+            }
+            for position, label in enumerate(labels)
+        ],
+    )  # fmt: skip
     chart.update_yaxes(
         tickvals=list(range(len(names))),
-        ticktext=list(names),
+        ticktext=[words.shorten(name, 26) for name in names],
         range=[len(names) - 0.5, -0.5],
         showgrid=False,
     )
+
+
+def _effect_axis(
+    chart: go.Figure,
+    lows: Sequence[float],
+    highs: Sequence[float],
+    *,
+    no_effect: float | None,
+    axis: str = "",
+    ratio: bool = False,
+) -> None:
     chart.update_xaxes(type="log" if ratio else "linear", showgrid=True, gridcolor=FAINT)
     if axis:
         chart.update_xaxes(title={"text": axis, "font": {"size": 12}})
@@ -109,7 +231,6 @@ def intervals(
         chart.update_xaxes(tickvals=ticks, ticktext=[words.change(tick) for tick in ticks], tickangle=0)
     if no_effect is not None:
         chart.add_vline(x=no_effect, line={"color": MUTED, "width": 1.5, "dash": "dot"})
-    return chart
 
 
 def effects(names: Sequence[str], values: Sequence[float], *, labels: Sequence[str], hover: Sequence[str]) -> go.Figure:
@@ -153,11 +274,7 @@ def histogram(
         customdata=[f"{position * width:.0f}–{(position + 1) * width:.0f} in 100" for position in range(len(counts))],
     )
     if mark is not None:
-        chart.add_vline(x=mark, line={"color": contrast(), "width": 2})
-        chart.add_annotation(
-            x=mark, y=1, yref="paper", text=mark_label, showarrow=False, xanchor="left", yanchor="top", xshift=6,
-            font={"color": contrast(), "size": 12},
-        )  # fmt: skip
+        _mark(chart, mark, mark_label)
     chart.update_xaxes(range=[0, 100], ticksuffix="", title={"text": "score, in 100", "font": {"size": 12}})
     _count_axis(chart, 0, max(counts, default=0))
     return chart
@@ -175,6 +292,118 @@ def line(moments: Sequence[datetime], values: Sequence[float], *, unit: str, hei
         hovertemplate="%{y:,.0f} " + unit + "<br>%{x|%d %b %Y, %H:%M} UTC<extra></extra>",
     )
     _count_axis(chart, min(values, default=0), max(values, default=0))
+    return chart
+
+
+def cumulative(
+    groups: Sequence[tuple[str, Sequence[float]]], *, mark: float | None, mark_label: str, height: int = 380
+) -> go.Figure:
+    """Shares below 0, 1, 2 … 100 for each group, as lines that carry their names at their middle."""
+    chart = figure(height, legend=len(groups) > 1)
+    for number, (name, shares) in enumerate(groups):
+        chart.add_scatter(
+            x=list(range(len(shares))),
+            y=[share * 100 for share in shares],
+            mode="lines",
+            name=name,
+            # told apart without colour, too
+            line={
+                "width": 2,
+                "dash": DASHES[number % len(DASHES)],
+                **({"color": accent()} if len(groups) == 1 else {}),
+            },
+            hovertemplate=f"{name}: %{{y:.0f}}% score below %{{x}} in 100<extra></extra>",
+        )
+    if mark is not None:
+        _mark(chart, mark, mark_label)
+    chart.update_xaxes(range=[0, 100], title={"text": "score, in 100", "font": {"size": 12}})
+    chart.update_yaxes(
+        range=[0, 101], ticksuffix="%", title={"text": "of the videos score below", "font": {"size": 12}}
+    )
+    return chart
+
+
+def rows_of_bins(
+    names: Sequence[str],
+    counts: Sequence[Sequence[int]],
+    labels: Sequence[str],
+    *,
+    mark: float | None,
+    hover: Sequence[str],
+) -> go.Figure:
+    """Small multiples: one histogram over 0..100 above the other, each as high as its highest bin."""
+    chart = figure(height=52 * len(names) + 56)
+    for position, (bins, said) in enumerate(zip(counts, hover, strict=True)):
+        top = max(bins) or 1
+        width = 100 / len(bins)
+        edges = [number * width for number in range(len(bins) + 1) for _ in (0, 1)]
+        heights = [0.0, *(bin_ / top * 0.86 for bin_ in bins for _ in (0, 1)), 0.0]
+        chart.add_scatter(
+            x=edges + edges[:1],
+            y=[position + 0.43 - height for height in heights] + [position + 0.43],
+            mode="lines",
+            line={"width": 0.8, "color": accent()},
+            fill="toself",
+            fillcolor=SOFT,
+            hoveron="fills",
+            text=said,
+            hoverinfo="text",
+        )
+    _rows(chart, names, labels)
+    if mark is not None:
+        chart.add_vline(x=mark, line={"color": contrast(), "width": 2, "dash": "dot"})
+    chart.update_xaxes(
+        range=[0, 100], title={"text": "score, in 100", "font": {"size": 12}}, showgrid=True, gridcolor=FAINT
+    )
+    return chart
+
+
+def weekly(days: Sequence[date], shares: Sequence[float], *, height: int = 220) -> go.Figure:
+    """Shares of titles by week, from 0 on."""
+    chart = figure(height)
+    chart.add_scatter(
+        x=list(days),
+        y=[share * 100 for share in shares],
+        mode="lines+markers",
+        line={"color": accent(), "width": 2},
+        marker={"size": 5},
+        hovertemplate="week of %{x|%d %b %Y}: %{y:.1f}% of titles<extra></extra>",
+    )
+    chart.update_yaxes(rangemode="tozero", ticksuffix="%", nticks=5)
+    return chart
+
+
+def reliability(bins: Sequence[Bin], height: int = 380) -> go.Figure:
+    """Promised against observed, each point with its 95% interval, and the diagonal on which a promise is kept."""
+    chart = figure(height)
+    top = min(max([one.observed.high for one in bins] + [one.promised for one in bins]) * 105 + 1, 100)
+    chart.add_scatter(
+        x=[0, top], y=[0, top], mode="lines", line={"color": contrast(), "width": 1.5, "dash": "dot"}, hoverinfo="skip"
+    )
+    chart.add_scatter(
+        x=[one.promised * 100 for one in bins],
+        y=[one.observed.value * 100 for one in bins],
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": [(one.observed.high - one.observed.value) * 100 for one in bins],
+            "arrayminus": [(one.observed.value - one.observed.low) * 100 for one in bins],
+            "color": MUTED,
+            "thickness": 1.5,
+            "width": 4,
+        },
+        mode="markers",
+        marker={"size": 9, "color": accent()},
+        hovertext=[
+            f"promised {one.promised * 100:.1f} in 100, happened {one.observed.value * 100:.1f} "
+            f"({one.observed.low * 100:.1f}–{one.observed.high * 100:.1f}), {one.n:,} forecasts"
+            for one in bins
+        ],
+        hoverinfo="text",
+    )
+    ticks = {"rangemode": "tozero", "showgrid": True, "gridcolor": FAINT}
+    chart.update_xaxes(title={"text": "promised, in 100", "font": {"size": 12}}, range=[0, top], **ticks)
+    chart.update_yaxes(title={"text": "happened, in 100", "font": {"size": 12}}, **ticks)
     return chart
 
 
@@ -212,6 +441,15 @@ def density(cells: Sequence[tuple[int, int, int]], bins: int, *, x: str, y: str,
     chart.update_xaxes(title={"text": x, "font": {"size": 12}}, **ticks)
     chart.update_yaxes(title={"text": y, "font": {"size": 12}}, **ticks)
     return chart
+
+
+def _mark(chart: go.Figure, at: float, label: str) -> None:
+    """A line with its name, where something to compare with stands."""
+    chart.add_vline(x=at, line={"color": contrast(), "width": 2})
+    chart.add_annotation(
+        x=at, y=1, yref="paper", text=label, showarrow=False, xanchor="left" if at < 60 else "right", yanchor="top",
+        xshift=6 if at < 60 else -6, font={"color": contrast_text(), "size": 12},
+    )  # fmt: skip
 
 
 def _count_axis(chart: go.Figure, low: float, high: float) -> None:

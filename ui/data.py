@@ -3,13 +3,31 @@
 An entry is shared by all sessions of this process; nothing personal goes through here.
 """
 
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import numpy as np
 import streamlit as st
 
-from miles import browse, db, explain, glance, health, monitor, registry, score_candidates, settings
+from miles import (
+    browse,
+    calibration,
+    db,
+    distributions,
+    explain,
+    glance,
+    health,
+    monitor,
+    outcomes,
+    patterns,
+    registry,
+    score_candidates,
+    selection,
+    settings,
+)
+from miles import facts as columns
 from miles.browse import (
     COUNT_CAP,
     Coverage,
@@ -19,17 +37,20 @@ from miles.browse import (
     Mover,
     Options,
     Page,
-    Pattern,
     Place,
     Row,
-    Scores,
     Sort,
     State,
 )
+from miles.calibration import Check, Group, Top
+from miles.distributions import Beside, Spread
 from miles.explain import Explanation
+from miles.facts import Facts
 from miles.glance import Standing
 from miles.health import Health
-from miles.monitor import Comparison, Report
+from miles.monitor import Basis, Comparison, Report
+from miles.outcomes import Outcomes
+from miles.patterns import Association, Associations, Difference
 from miles.registry import Activation, Version
 from miles.similar import MOST_ALIKE, Contrast, contrast_to_video, keys_like, unavailable
 from ui.waking import Waking
@@ -38,8 +59,22 @@ if TYPE_CHECKING:
     from miles.remote import Remote, Told
     from miles.scoring import Model
 
+Spreads = tuple[Spread | None, tuple[Spread, ...]]
+Weeks = list[tuple[date, int, int]]
+
 FRESH = 30  # seconds; newly collected videos show within half a minute
 SLOW = 300  # seconds; for what reads all rows of a set, and changes little
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Forecasts of a set of videos against what happened."""
+
+    check: Check
+    top: tuple[Top, ...]
+    groups: tuple[Group, ...]
+    growth: Beside
+    base_rate: float | None  # mean of those that stood beside the scores
 
 
 def model() -> "Model | Told":
@@ -193,22 +228,140 @@ def detail(candidate_id: str) -> Detail | None:
         return browse.detail(connection, candidate_id)
 
 
+# --- what is computed from columns in memory --------------------------------------------------------
+
+_columns: list[Facts] = []  # what this process has read last: one or none
+
+
+@st.cache_resource(ttl=FRESH, max_entries=1, show_spinner=False, refresh_mode="background")
+def facts() -> Facts:
+    """The numbers of all videos, read again in the background when the roll-up has changed them."""
+    with db.transaction("viewer") as connection:
+        if not _columns or _columns[0].version != columns.version(connection):
+            _columns[:] = [columns.load(connection)]
+    return _columns[0]
+
+
+def members(filters: Filters) -> np.ndarray:
+    """Which of the videos of `facts` pass the filters."""
+    known = facts()
+    return _members(known, known.version, filters)
+
+
+@st.cache_resource(ttl=SLOW, max_entries=40, show_spinner=False)
+def _members(_known: Facts, version: str, filters: Filters) -> np.ndarray:
+    with db.transaction("viewer") as connection:
+        return selection.passing(connection, _known, filters)
+
+
+@st.cache_data(ttl=SLOW, max_entries=60, show_spinner=False)
+def _spreads(_known: Facts, version: str, filters: Filters, part: distributions.Part, least: int, most: int) -> Spreads:
+    return whole_spread(filters), distributions.by_part(_known, members(filters), part, least, most)
+
+
+def spreads(filters: Filters, part: distributions.Part, *, least: int, most: int) -> Spreads:
+    """The scores of a set of videos, and those of its groups."""
+    known = facts()
+    return _spreads(known, known.version, filters, part, least, most)
+
+
+@st.cache_data(ttl=SLOW, max_entries=60, show_spinner=False)
+def _whole(_known: Facts, version: str, filters: Filters) -> Spread | None:
+    return distributions.spread(_known, members(filters))
+
+
+def whole_spread(filters: Filters) -> Spread | None:
+    """The scores of a set of videos; None where none is scored."""
+    known = facts()
+    return _whole(known, known.version, filters)
+
+
 @st.cache_data(ttl=SLOW, max_entries=30, show_spinner=False)
-def scores(filters: Filters) -> Scores:
+def _growth(_known: Facts, version: str, filters: Filters) -> Beside:
+    return distributions.growth(_known, members(filters))
+
+
+def growth_beside(filters: Filters) -> Beside:
+    """Predicted beside measured velocities of a set of videos."""
+    known = facts()
+    return _growth(known, known.version, filters)
+
+
+@st.cache_resource(ttl=SLOW, max_entries=8, show_spinner=False, refresh_mode="background")
+def _outcomes(version: str, basis: Basis, known: str) -> Outcomes:
     with db.transaction("viewer") as connection:
-        return browse.scores(connection, filters)
+        return outcomes.load(connection, version, basis)
 
 
-@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False)
-def pattern_scopes() -> list[str]:
+@st.cache_data(ttl=SLOW, max_entries=30, show_spinner=False)
+def _judged(
+    _known: Facts, known_version: str, version: str, basis: Basis, filters: Filters, part: outcomes.Part
+) -> Judged:
+    chosen = members(filters)
+    told = outcomes.among(_outcomes(version, basis, known_version), _known, chosen)
+    parted = told
+    if part == "version":
+        every = [_outcomes(one.version, basis, known_version) for one in model_versions()]
+        parted = outcomes.among(outcomes.joined(every), _known, chosen)
+    which, names = outcomes.labels(parted, _known, part)
+    return Judged(
+        check=calibration.check(told.forecasts),
+        top=calibration.precision(told.forecasts, (10, 20, 50, 100, 200, 500, 1000)),
+        groups=calibration.groups(parted.forecasts, which, names),
+        growth=distributions.beside(told.forecasts.predicted, told.forecasts.measured),
+        base_rate=float(told.forecasts.base_rate.mean()) if len(told) else None,
+    )
+
+
+def judged(version: str, basis: Basis, filters: Filters, part: outcomes.Part) -> Judged:
+    """The forecasts of a version for a set of videos, against what happened."""
+    known = facts()
+    return _judged(known, known.version, version, basis, filters, part)
+
+
+@st.cache_data(ttl=SLOW, max_entries=60, show_spinner=False)
+def _patterns(_known: Facts, version: str, filters: Filters, kind: patterns.Kind) -> Associations:
+    return patterns.associations(_known.corpus, kind, members(filters))
+
+
+def associations(filters: Filters, kind: patterns.Kind) -> Associations:
+    """The title patterns of a set of videos."""
+    known = facts()
+    return _patterns(known, known.version, filters, kind)
+
+
+@st.cache_data(ttl=SLOW, max_entries=30, show_spinner=False)
+def _compared(
+    _known: Facts, version: str, filters: Filters, other: Filters, kind: patterns.Kind
+) -> tuple[Associations, list[Difference]]:
+    here = members(filters)
+    there = patterns.associations(_known.corpus, kind, members(other) & ~here, trends=False)
+    return there, patterns.compare(associations(filters, kind), there)
+
+
+def compared(filters: Filters, other: Filters, kind: patterns.Kind) -> tuple[Associations, list[Difference]]:
+    """The title patterns of the other videos, those of the first set left out; and where both sets differ."""
+    known = facts()
+    return _compared(known, known.version, filters, other, kind)
+
+
+@st.cache_data(ttl=SLOW, max_entries=60, show_spinner=False)
+def _pattern(_known: Facts, version: str, filters: Filters, of: Association) -> tuple[tuple[str, ...], Weeks]:
+    chosen = members(filters)
+    places = patterns.examples(_known.corpus, of, chosen)
     with db.transaction("viewer") as connection:
-        return browse.pattern_scopes(connection)
+        found = columns.candidate_ids(connection, _known, places)
+    weeks = patterns.weekly_shares(_known.corpus, chosen, _known.corpus.having(of.kind, of.pattern))
+    return (
+        tuple(found[place] for place in places if place in found),
+        [(columns.monday(week), titles, have) for week, titles, have in weeks],
+    )
 
 
-@st.cache_data(ttl=FRESH, max_entries=30, show_spinner=False)
-def patterns(scope: str) -> list[Pattern]:
-    with db.transaction("viewer") as connection:
-        return browse.patterns(connection, scope)
+def pattern(filters: Filters, of: Association) -> tuple[tuple[str, ...], Weeks]:
+    """Example videos of a title pattern, and by week: the Monday, titles, titles with it."""
+    known = facts()
+    return _pattern(known, known.version, filters, of)
 
 
 @st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False)

@@ -134,16 +134,6 @@ def how_many(count: int) -> str:
     return f"more than {words.full(COUNT_CAP)}" if count == COUNT_CAP + 1 else words.full(count)
 
 
-def of_scope(scope: str) -> dict[str, str]:
-    """The filters, as they stand in the URL, of a scope of title patterns ("category:Music")."""
-    kind, _, value = scope.partition(":")
-    if kind == "format":
-        value = words.FORMATS.get(value, value)  # the URL holds what the widget shows
-    if kind == "platform":
-        value = words.platform(value)
-    return {kind: value} if kind in EMPTY and value else {}
-
-
 def _fields(options: Options, query: str) -> Filters:
     platforms = _several("Platform", "platform", options.platforms, words.platform)
     formats = _several("Format", "format", options.formats, lambda name: words.FORMATS.get(name, name))

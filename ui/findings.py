@@ -1,50 +1,78 @@
 """What a chart shows, in one sentence computed from its data. Pure."""
 
-import math
 from collections.abc import Sequence
+from dataclasses import replace
 
-from miles import calibration
-from miles.browse import Agreement, Histogram, Pattern
-from miles.calibration import Check, Interval, Shift
+from miles import addresses, calibration
+from miles.addresses import Asked
+from miles.browse import Filters
+from miles.calibration import Check, Group, Interval, Shift, Top
+from miles.distributions import CLOSE, Beside, Spread
 from miles.monitor import Comparison
+from miles.patterns import FALSE_SHARE, RECENT_WEEKS, Association, Difference
 from ui import words
 
-FALSE_SHARE = 0.05  # of the patterns that are told from chance, at most this share is chance
-CLOSE = 2.0  # a prediction within a factor of two is called close
 
-
-def spread(scores: Histogram, base_rate: float | None) -> str:
+def spread(scores: Spread) -> str:
     """How the scores of a set lie against the base rate."""
-    middle, top = scores.quantile(0.5), scores.quantile(0.95)
-    sentence = f"Half of the videos score below {words.in_100(middle)}, one in twenty above {words.in_100(top)}"
-    if base_rate:
-        above = sum(n for position, n in enumerate(scores.counts) if (position + 0.5) / len(scores.counts) > base_rate)
-        sentence += f"; {words.percent(above / scores.n)} are above the base rate"
-    return sentence
-
-
-def agreement(found: Agreement) -> str:
-    """How close predicted velocities come to measured ones."""
-    near, rank = found.within(CLOSE), found.rank_correlation
-    sentence = f"{words.percent(near)} of predicted velocities are within {CLOSE:.0f}× of the measured ones"
-    return sentence if rank is None else f"{sentence}; rank correlation {rank:.2f}".replace("-", "−")
-
-
-def groups(by: str, histograms: Sequence[Histogram]) -> str:
-    """Which group scores highest."""
-    ranked = sorted(histograms, key=lambda group: -group.quantile(0.5))
-    if len(ranked) == 1:
-        return f"{name(by, ranked[0].group)}: half score below {words.in_100(ranked[0].quantile(0.5))}"
-    best, worst = ranked[0], ranked[-1]
-    if round(best.quantile(0.5) * 100) == round(worst.quantile(0.5) * 100):
-        return f"Scores hardly differ by {by}: every median is about {words.in_100(best.quantile(0.5))}"
     return (
-        f"{name(by, best.group)} scores highest (median {words.in_100(best.quantile(0.5))}), "
-        f"{name(by, worst.group)} lowest ({words.in_100(worst.quantile(0.5))})"
+        f"Half of the videos score {_below(scores.middle)}, one in twenty above "
+        f"{words.in_100(scores.quantiles[4])}; {words.percent(scores.above)} are above the base rate"
     )
 
 
-def patterns(found: Sequence[Pattern], where: str) -> str:
+def _below(probability: float) -> str:
+    said = words.in_100(probability)
+    return said if said.startswith("under") else f"below {said}"
+
+
+def beside(found: Beside) -> str:
+    """How close predicted velocities come to measured ones."""
+    sentence = f"{words.percent(found.close)} of predicted velocities are within {CLOSE:.0f}× of the measured ones"
+    if found.ratio is not None:
+        sentence += f", typically {words.times(found.ratio)} of them"
+    return sentence if found.rank is None else f"{sentence}; rank correlation {found.rank:.2f}".replace("-", "−")
+
+
+def groups(by: str, found: Sequence[Spread]) -> str:
+    """Which group scores highest."""
+    ranked = sorted(found, key=lambda group: -group.middle)
+    if len(ranked) == 1:
+        return f"{name(by, ranked[0].group)}: half score {_below(ranked[0].middle)}"
+    best, worst = ranked[0], ranked[-1]
+    if round(best.middle * 100) == round(worst.middle * 100):
+        return f"Scores hardly differ by {by}: every median is about {words.in_100(best.middle)}"
+    return (
+        f"{name(by, best.group)} scores highest (median {words.in_100(best.middle)}), "
+        f"{name(by, worst.group)} lowest ({words.in_100(worst.middle)})"
+    )
+
+
+def top(found: Sequence[Top], base_rate: float | None) -> str:
+    """How many of the highest scores came true."""
+    if not found:
+        return "Too few outcomes to look at the highest scores alone"
+    one = next((one for one in found if one.k >= 50), found[-1])
+    sentence = f"Of the {one.k} highest scores {round(one.precision.value * one.k)} came true"
+    return f"{sentence}, {words.against_base(one.precision.value, base_rate)}" if base_rate else sentence
+
+
+def judged(by: str, found: Sequence[Group]) -> str:
+    """In which groups the event happened as often as promised."""
+    told = [one for one in found if one.observed is not None and one.promised is not None]
+    if not told:
+        return f"No {by} has enough outcomes to be looked at alone"
+    off = [one for one in told if not one.observed.low <= one.promised <= one.observed.high]  # type: ignore[operator,union-attr]
+    if not off:
+        return f"Promises were kept in every {by} that has enough outcomes"
+    worst = max(off, key=lambda one: abs(one.observed.value - one.promised))  # type: ignore[operator,union-attr]
+    return (
+        f"Off in {len(off)} of {len(told)}, most in {name(by, worst.name)}: promised {words.in_100(worst.promised)}, "
+        f"happened {words.in_100(worst.observed.value if worst.observed else None)}"
+    )
+
+
+def patterns(found: Sequence[Association], where: str) -> str:
     """The strongest title pattern that is told from chance, up and down."""
     clear = [one for one in found if one.q_value < FALSE_SHARE]
     if not clear:
@@ -62,30 +90,69 @@ def patterns(found: Sequence[Pattern], where: str) -> str:
     return f"{', '.join(parts)} {where}".strip()
 
 
-def strongest(found: Sequence[Pattern], most: int) -> list[Pattern]:
+def compared(found: Sequence[Difference], here: str, there: str) -> str:
+    """The surest difference between two sets of videos."""
+    clear = [one for one in found if one.q_value < FALSE_SHARE]
+    if not clear:
+        return f"No pattern can be told to differ between {here} and {there}"
+    one = clear[0]
+    more = "" if len(clear) == 1 else f"; {len(clear)} patterns differ"
+    return (
+        f"{quoted(one.here)}: {words.change(one.here.lift)} in {here}, {words.change(one.there.lift)} in {there}{more}"
+    )
+
+
+def strongest(found: Sequence[Association], most: int) -> list[Association]:
     """The patterns that are most surely different from no effect, sorted by effect."""
-    sure = sorted(found, key=lambda one: (one.q_value, -abs(math.log(one.lift))))[:most]
-    return sorted(sure, key=lambda one: -one.lift)
+    return sorted(found[:most], key=lambda one: -one.lift)
 
 
-def quoted(pattern: Pattern) -> str:
-    """An n-gram in quotes; the name of a structure as it is, with a capital."""
-    return f"“{pattern.pattern}”" if pattern.kind == "ngram" else pattern.pattern[:1].upper() + pattern.pattern[1:]
+DIRECTIONS = {"rising": "Rising", "saturated": "Saturated", "fading": "Fading", "steady": "Steady"}
+
+
+def trend(of: Association) -> str:
+    """How a pattern's use and its lift changed lately."""
+    if of.trend is None:
+        return "Too few weeks with enough titles to tell a trend"
+    told = of.trend
+    used = f"{words.change(told.growth)} every four weeks ({words.change_interval(told.growth_low, told.growth_high)})"
+    sentence = f"{DIRECTIONS[told.direction]}: its share of titles changes by {used}"
+    if told.lift_change is None:
+        return f"{sentence}; too few videos to say whether its lift changed"
+    return (
+        f"{sentence}, its lift of the last {RECENT_WEEKS} weeks is {words.change(told.lift_change)} "
+        f"({words.change_interval(told.lift_change_low, told.lift_change_high)}) against the weeks before"
+    )
+
+
+def quoted(pattern: Association) -> str:
+    """An n-gram in quotes; the name of a structure as it is."""
+    return f"“{pattern.pattern}”" if pattern.kind == "ngram" else pattern.pattern
+
+
+def described(filters: Filters) -> str:
+    """A set of videos in a few words: "Gaming · English · from 1 Jun 2026"."""
+    said = addresses.write(Asked(replace(filters, published_from=None, published_to=None, text="")))
+    parts = [f"“{filters.text.strip()}”"] if filters.text.strip() else []
+    for key, values in said.items():
+        if key in ("score", "views", "multiple", "velocity"):
+            parts.append(f"{key} {'–'.join(values)}" + ("" if key == "score" else " and more"))
+        else:
+            parts.append(", ".join(values))
+    if filters.published_from:
+        parts.append(f"from {words.day(filters.published_from)}")
+    if filters.published_to:
+        parts.append(f"until {words.day(filters.published_to)}")
+    return " · ".join(parts) or "all videos"
 
 
 def name(by: str, group: str) -> str:
     """A group's name for people."""
     if by == "platform":
         return words.platform(group)
+    if by == "age" and group.rstrip("+")[-1:] in "hd":  # a band of the model
+        return age(group)
     return words.FORMATS.get(group, group) if by == "format" else group
-
-
-def scope(value: str) -> str:
-    """A scope of title patterns for people: "All videos", "Category: Music"."""
-    if value == "all":
-        return "All videos"
-    kind, _, rest = value.partition(":")
-    return f"{kind.capitalize()}: {name(kind, rest)}"
 
 
 def not_enough(check: Check) -> str:

@@ -126,7 +126,7 @@ def backtest(report: Report) -> None:
 def _check(check: Check, title: str, caption: str, *, key: str) -> None:
     left, right = st.columns([3, 2], gap="medium")
     with left:
-        charts.show(reliability(check), title=title, caption=caption, key=f"reliability-{key}")
+        charts.show(charts.reliability(check.bins), title=title, caption=caption, key=f"reliability-{key}")
     with right:
         with st.grid(2, min_column_width=150, gap="small"):
             _metric("Brier skill", check.skill, HELP["skill"], digits=0)
@@ -162,44 +162,6 @@ def _metric(label: str, value: Interval | None, help: str, *, digits: int) -> No
         st.metric(label, shown, help=help)
         if value is not None:
             st.caption(f"{words.percent(value.low, digits)} to {words.percent(value.high, digits)}".replace("-", "−"))
-
-
-def reliability(check: Check, height: int = 380) -> go.Figure:
-    """Promised against observed, each point with its 95% interval, and the diagonal on which a promise is kept."""
-    chart = charts.figure(height)
-    top = min(max([one.observed.high for one in check.bins] + [one.promised for one in check.bins]) * 105 + 1, 100)
-    chart.add_scatter(
-        x=[0, top],
-        y=[0, top],
-        mode="lines",
-        line={"color": charts.contrast(), "width": 1.5, "dash": "dot"},
-        hoverinfo="skip",
-    )
-    chart.add_scatter(
-        x=[one.promised * 100 for one in check.bins],
-        y=[one.observed.value * 100 for one in check.bins],
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "array": [(one.observed.high - one.observed.value) * 100 for one in check.bins],
-            "arrayminus": [(one.observed.value - one.observed.low) * 100 for one in check.bins],
-            "color": charts.MUTED,
-            "thickness": 1.5,
-            "width": 4,
-        },
-        mode="markers",
-        marker={"size": 9, "color": charts.accent()},
-        hovertext=[
-            f"promised {one.promised * 100:.1f} in 100, happened {one.observed.value * 100:.1f} "
-            f"({one.observed.low * 100:.1f}–{one.observed.high * 100:.1f}), {one.n:,} forecasts"
-            for one in check.bins
-        ],
-        hoverinfo="text",
-    )
-    ticks = {"rangemode": "tozero", "showgrid": True, "gridcolor": charts.FAINT}
-    chart.update_xaxes(title={"text": "promised, in 100", "font": {"size": 12}}, range=[0, top], **ticks)
-    chart.update_yaxes(title={"text": "happened, in 100", "font": {"size": 12}}, **ticks)
-    return chart
 
 
 # --- drift ------------------------------------------------------------------------------------------
@@ -346,7 +308,7 @@ def _same_outcomes(found: Comparison) -> None:
     for side, name, check in ((left, "In force", found.current_check), (right, "In shadow", found.shadow_check)):
         with side:
             charts.show(
-                reliability(check, 300),
+                charts.reliability(check.bins, 300),
                 title=f"{name}: {findings.promises(check)}",
                 caption=f"The same {words.plural(found.same, 'outcome')}, all later than both scores.",
                 key=f"shadow-{name}",

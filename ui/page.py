@@ -122,13 +122,13 @@ def not_scored() -> None:
     )
 
 
-def too_few_for_patterns() -> None:
-    """The empty state of the title patterns where none could be measured."""
+def too_few_for_patterns(*, narrowed: bool) -> None:
+    """The empty state of the title patterns where none could be measured; `narrowed` where filters are set."""
     _blank(
         ":material/title:",
         "Not enough data for title patterns.",
         "A pattern is told from 30 videos of 10 channels on, each with enough other videos to say what is usual. "
-        "Collect more, or wait for the next roll-up.",
+        + ("Widen the filters, or collect more." if narrowed else "Collect more, or wait for the next roll-up."),
         ("pages/operations.py", "Collect more", ":material/download:"),
     )
 

@@ -6,8 +6,8 @@ from datetime import datetime
 import pandas as pd
 import streamlit as st
 
-from miles.browse import Pattern, Row
-from ui import cards, findings, pictures, words
+from miles.browse import Row
+from ui import cards, pictures, words
 
 
 def candidates(rows: Sequence[Row], growth: Mapping[str, Sequence[int]], *, now: datetime) -> None:
@@ -75,41 +75,3 @@ def candidates(rows: Sequence[Row], growth: Mapping[str, Sequence[int]], *, now:
             "Original": column.LinkColumn(display_text="Open", width="small"),
         },
     )
-
-
-def patterns(found: Sequence[Pattern]) -> Pattern | None:
-    """All title patterns of a scope; returns the one of the chosen row."""
-    column = st.column_config
-    frame = pd.DataFrame(
-        {
-            "Pattern": [findings.quoted(one) for one in found],
-            "Effect": [words.change(one.lift) for one in found],
-            "Interval": [words.change_interval(one.lift_low, one.lift_high) for one in found],
-            "Videos": [one.n_videos for one in found],
-            "Channels": [one.n_channels for one in found],
-            "q": [words.q_value(one.q_value) for one in found],
-        }
-    )
-    event = st.dataframe(
-        frame,
-        hide_index=True,
-        height=min(36 * len(found) + 38, 420),
-        on_select="rerun",
-        selection_mode="single-row",
-        key="patterns",
-        alt="Title patterns with lift, interval, videos, channels and q-value",
-        column_config={
-            "Pattern": column.TextColumn(pinned=True, width="medium"),
-            "Effect": column.TextColumn(help=words.MEANING["lift"], width="small"),
-            "Interval": column.TextColumn("95% interval", help="Over channels.", width="small"),
-            "Videos": column.NumberColumn(format="localized", width="small"),
-            "Channels": column.NumberColumn(
-                format="localized", help="Independent channels that have videos with and without it.", width="small"
-            ),
-            "q": column.TextColumn(
-                help="Share of chance findings among all patterns at least this sure.", width="small"
-            ),
-        },
-    )
-    chosen = event.selection.rows
-    return found[chosen[0]] if chosen and chosen[0] < len(found) else None

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 from streamlit.testing.v1 import AppTest
 
-from miles import addresses, browse, db, niches, scoring, settings, similar
+from miles import addresses, browse, db, niches, patterns, rollups, scoring, settings, similar
 
 Visit = Callable[..., AppTest]
 PAGES = ("home", "trending", "scores", "title_patterns")
@@ -306,7 +306,7 @@ def test_details_tell_why_it_scored_so_when_asked(visit: Visit) -> None:
     assert "Took off: 1.5× their channel's usual or more" in shown
     like = [button for button in app.button if (button.key or "").startswith(f"similar-{key}-up-")]
     assert len(like) == 4
-    title = like[0].label
+    title = like[0].label.strip("*")
     like[0].click().run()
     assert not app.exception
     assert app.query_params["video"] == like[0].key.removeprefix(f"similar-{key}-up-")
@@ -321,8 +321,9 @@ def test_a_score_stands_beside_its_base_rate_and_is_never_a_bare_fraction(visit:
 
 
 @pytest.mark.usefixtures("sample_database")
-def test_scores_follow_the_filter(visit: Visit) -> None:
-    whole, part = visit("scores"), visit("scores", score=["50", "100"])
+@pytest.mark.parametrize("address", [{}, {"shape": "Cumulative", "by": "Age"}, {"view": "Against measured"}], ids=str)
+def test_scores_follow_the_filter(visit: Visit, address: dict) -> None:
+    whole, part = visit("scores", **address), visit("scores", **address, score=["50", "100"])
     assert said(whole) != said(part)
     assert not part.exception
 
@@ -331,7 +332,7 @@ def test_scores_follow_the_filter(visit: Visit) -> None:
 def test_nothing_scored_says_how_to_score(visit: Visit) -> None:
     with db.transaction("worker") as connection:
         connection.execute(text("UPDATE candidates SET viral_score = NULL, model_version = NULL, base_rate = NULL"))
-        connection.execute(text("DELETE FROM rollups"))
+        rollups.refresh(connection)
     assert "python -m miles score" in said(visit("scores"))
 
 
@@ -345,7 +346,37 @@ def test_patterns_show_lift_interval_and_channels(visit: Visit) -> None:
 
 
 @pytest.mark.usefixtures("sample_database")
-def test_an_unknown_scope_of_patterns_falls_back_to_all(visit: Visit) -> None:
-    app = visit("title_patterns", scope="category:Nonsense", kind="x")
+@pytest.mark.parametrize(
+    "address",
+    [{"kind": "x"}, {"against": "nonsense"}, {"against": "category=Nonsense"}, {"category": "Nonsense"}, {"form": "?"}],
+    ids=str,
+)
+def test_a_broken_address_of_patterns_shows_all_of_them(visit: Visit, address: dict) -> None:
+    app = visit("title_patterns", **address)
     assert not app.exception
     assert app.dataframe[0].value.equals(visit("title_patterns").dataframe[0].value)
+
+
+@pytest.mark.usefixtures("sample_database")
+def test_patterns_follow_the_filter_and_compare_it_with_everything_else(visit: Visit) -> None:
+    with db.transaction("viewer") as connection:
+        category = connection.scalar(
+            text("SELECT category FROM candidates WHERE category IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC LIMIT 1")
+        )
+    whole, part = visit("title_patterns"), visit("title_patterns", category=category)
+    assert not part.dataframe[0].value.equals(whole.dataframe[0].value)
+    both = visit("title_patterns", category=category, against="rest")
+    assert not both.exception
+    assert {"Here", "There", "Ratio", "q", "Channels"} <= set(both.dataframe[0].value.columns)
+    assert f"Round: {category}. Square: everything else" in said(both)
+
+
+@pytest.mark.usefixtures("sample_database")
+def test_every_form_of_titles_leads_to_its_videos(visit: Visit) -> None:
+    with db.transaction("viewer") as connection:
+        titles = connection.scalars(text("SELECT title FROM candidates")).all()
+    wanted = sum(patterns.form_bit("Number") & patterns.forms(title) != 0 for title in titles)
+    assert 0 < wanted < len(titles)
+    app = visit("trending", form="Number")
+    assert not app.exception
+    assert f"{wanted:,} videos" in said(app)

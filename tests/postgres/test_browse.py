@@ -244,8 +244,6 @@ def test_an_empty_database_has_a_state_too(database: str) -> None:
     with db.transaction("viewer") as connection:
         assert browse.state(connection) == browse.State(0, 0, None, None, None)
         assert browse.options(connection).platforms == {}
-        assert browse.scores(connection, Filters()).histograms == ()
-        assert browse.pattern_scopes(connection) == []
         assert browse.days(connection) == []
 
 
@@ -254,35 +252,6 @@ def test_options_name_what_there_is(viewer: Connection) -> None:
     assert options.platforms == {"youtube": 3, "tiktok": 1}
     assert list(options.categories) == ["Howto & Style", "Comedy"]
     assert (options.published_from, options.published_to) == (date(2026, 1, 11), date(2026, 1, 14))
-
-
-def test_a_filtered_distribution_counts_the_same_as_the_rolled_up_one(viewer: Connection) -> None:
-    rolled_up = browse.scores(viewer, Filters())
-    counted = browse.scores(viewer, Filters(published_from=date(2020, 1, 1)))
-    assert {(h.kind, h.group): h.counts for h in counted.histograms} == {
-        (h.kind, h.group): h.counts for h in rolled_up.histograms
-    }
-    assert sorted(counted.agreement.cells) == sorted(rolled_up.agreement.cells)
-    assert counted.base_rate == pytest.approx(rolled_up.base_rate)
-    assert counted.agreement.n == 1
-    comedy = browse.scores(viewer, Filters(categories=("Comedy",)))
-    assert [h.n for h in comedy.of("all")] == [1]
-
-
-def test_patterns_come_strongest_first_and_by_scope(viewer: Connection) -> None:
-    with db.transaction("worker") as worker:
-        worker.execute(
-            text(
-                "INSERT INTO title_patterns (scope, kind, pattern, n_videos, n_channels, lift, lift_low, lift_high,"
-                " q_value, examples) VALUES ('all', 'ngram', 'bread', 40, 12, 1.1, 1.0, 1.2, 0.04, '{youtube:v1}'),"
-                " ('all', 'structure', 'question', 40, 12, 1.4, 1.2, 1.6, 0.01, '{}'),"
-                " ('category:Comedy', 'ngram', 'pov', 30, 10, 2, 1.5, 2.5, 0.001, '{}')"
-            )
-        )
-    with db.transaction("viewer") as connection:
-        assert browse.pattern_scopes(connection) == ["all", "category:Comedy"]
-        assert [one.pattern for one in browse.patterns(connection, "all")] == ["question", "bread"]
-        assert browse.patterns(connection, "all")[1].examples == ("youtube:v1",)
 
 
 SEARCHED = [

@@ -1,0 +1,122 @@
+"""How the scores of a set of videos are spread, and how predicted velocities lie beside measured ones.
+
+Pure: columns in (`facts`), dataclasses out. Everything is counted from the values themselves, nothing from bins.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from miles import calibration
+from miles.browse import AGES, DURATIONS
+from miles.facts import Facts
+from miles.selection import age_bands, duration_bands
+
+Part = Literal["category", "duration", "age", "platform", "format", "language"]
+PARTS: tuple[Part, ...] = ("category", "duration", "age", "platform", "format", "language")
+
+BINS = 100  # of a score, each 1 in 100 wide
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+DECADE_BINS = 5  # cells for each factor of ten of a velocity
+DECADES = 8  # from 1 view a day on; what lies beyond stands in the first and the last cell
+CLOSE = 2.0  # a prediction less than so many times too high or too low is called close
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The scores of one group."""
+
+    group: str  # "all", or the name of a part
+    n: int
+    base_rate: float  # mean of the base rates that belong to the scores
+    counts: tuple[int, ...]  # of BINS equal bins over 0..1
+    quantiles: tuple[float, ...]  # at QUANTILES
+    above: float  # share of the scores that are above their base rate
+
+    @property
+    def middle(self) -> float:
+        return self.quantiles[2]
+
+    def below(self) -> list[float]:
+        """Shares of the scores below 0, 1, 2 … 100 in 100."""
+        return [0.0, *(np.cumsum(self.counts) / max(self.n, 1)).tolist()]
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Predicted velocities beside measured ones."""
+
+    cells: tuple[tuple[int, int, int], ...]  # (measured, predicted, n): cells of two logarithmic scales
+    n: int
+    close: float | None  # share of predictions that are CLOSE
+    rank: float | None  # Spearman
+    ratio: float | None  # median of predicted ÷ measured
+
+
+def spread(facts: Facts, members: np.ndarray, group: str = "all") -> Spread | None:
+    """The scores of the videos in `members`; None where none is scored."""
+    at = np.flatnonzero(members & ~np.isnan(facts.score))
+    return _spread(facts.score[at], facts.base_rate[at], group) if len(at) else None
+
+
+def by_part(facts: Facts, members: np.ndarray, part: Part, least: int, most: int) -> tuple[Spread, ...]:
+    """The same for each group of a part that has `least` scores, at most `most` of them, the largest first.
+
+    Bands of age and duration stand in their own order.
+    """
+    at = np.flatnonzero(members & ~np.isnan(facts.score))
+    if part in ("duration", "age"):
+        code = (duration_bands if part == "duration" else age_bands)(facts)[at] + 1
+        names = {number + 1: name for number, name in enumerate(DURATIONS if part == "duration" else AGES)}
+    else:
+        code = getattr(facts, part)[at]
+        names = {number: name for name, number in facts.codes.get(part, {}).items()}
+    counts = np.bincount(code, minlength=1)
+    chosen = [
+        int(number) for number in np.argsort(-counts, kind="stable") if counts[number] >= least and number in names
+    ]
+    if part in ("duration", "age"):
+        chosen.sort()
+    order = np.argsort(code, kind="stable")
+    ends = np.cumsum(counts)
+    return tuple(
+        _spread(facts.score[inside], facts.base_rate[inside], names[number])
+        for number in chosen[:most]
+        for inside in [at[order[ends[number] - counts[number] : ends[number]]]]
+    )
+
+
+def _spread(scores: np.ndarray, base: np.ndarray, group: str) -> Spread:
+    bins = np.minimum((scores * BINS).astype(np.int64), BINS - 1)
+    return Spread(
+        group=group,
+        n=len(scores),
+        base_rate=float(base.mean()),
+        counts=tuple(np.bincount(bins, minlength=BINS).tolist()),
+        quantiles=tuple(np.quantile(scores, QUANTILES).tolist()),
+        above=float((scores > base).mean()),
+    )
+
+
+def beside(predicted: np.ndarray, measured: np.ndarray) -> Beside:
+    """Predicted beside measured velocities (views a day), both known."""
+    # less than one view a day (also what platforms take back) counts as one
+    one, other = np.maximum(measured, 1.0), np.maximum(predicted, 1.0)
+    last = DECADES * DECADE_BINS
+    across, up = (np.minimum((np.log10(side) * DECADE_BINS).astype(np.int64), last - 1) for side in (one, other))
+    counts = np.bincount(across * last + up, minlength=last * last)
+    ratio = other / one
+    return Beside(
+        cells=tuple((int(at // last), int(at % last), int(counts[at])) for at in np.flatnonzero(counts)),
+        n=len(one),
+        close=float(((ratio < CLOSE) & (ratio > 1 / CLOSE)).mean()) if len(one) else None,
+        rank=calibration.spearman(one, other),
+        ratio=float(np.median(ratio)) if len(one) else None,
+    )
+
+
+def growth(facts: Facts, members: np.ndarray) -> Beside:
+    """Velocity predicted for the days after the newest snapshot, beside that measured up to it."""
+    at = np.flatnonzero(members & ~np.isnan(facts.predicted) & ~np.isnan(facts.velocity))
+    return beside(facts.predicted[at], facts.velocity[at])
