@@ -39,6 +39,5 @@ if not followed:
 if moving:
     home.movers(by_id, day, moving, growth, now)
 
-home.at_a_glance(state, now)
-home.sources(data.sources(), now)
+home.at_a_glance(state, data.sources(), now)
 cards.show_open()

@@ -49,7 +49,7 @@ def card(row: Row, growth: Sequence[int] = (), *, now: datetime, key: str) -> No
     """One candidate, about 320 px high. `key` tells apart the same candidate in two lists of a page."""
     with st.container(border=True, gap="xxsmall", height="stretch", key=f"card-{key}-{row.candidate_id}"):
         st.image(picture(row), width="stretch", alt=picture_alt(row))
-        title_button(row, key=f"open-{key}", width=CARD_TITLE)
+        st.markdown(f"**{words.plain(words.shorten(row.title, CARD_TITLE))}**")
         st.caption(byline(row, now))
         st.space("stretch")
         with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
@@ -67,6 +67,20 @@ def card(row: Row, growth: Sequence[int] = (), *, now: datetime, key: str) -> No
                     width=56,
                     alt=sparkline_alt(growth),
                 )
+        opening(row, key=key)
+
+
+def opening(row: Row, *, key: str) -> None:
+    """The button that opens a card's details, from which everything else is a click away."""
+    st.button(
+        "Details",
+        key=f"open-{key}-{row.candidate_id}",
+        type="tertiary",
+        icon=":material/open_in_full:",
+        help=words.plain(row.title),
+        on_click=_open,
+        args=(row.candidate_id,),
+    )
 
 
 def alike_to(candidate_id: str) -> None:
@@ -100,7 +114,7 @@ def byline(row: Row, now: datetime) -> str:
     """Channel · age · views, as Markdown."""
     published = row.published_at or row.published_about
     parts = [
-        words.plain(words.shorten(row.channel_name, 16)) if row.channel_name else "channel unknown",
+        words.plain(words.shorten(row.channel_name, 14)) if row.channel_name else "channel unknown",
         f"{'' if row.published_at else 'about '}{words.age(published, now)}" if published else "date unknown",
         f"{words.count(row.views)} views",
     ]
@@ -185,14 +199,14 @@ def lines(rows: Sequence[Row], facts: Callable[[Row], str], *, key: str) -> None
                 st.caption(facts(row) + (" · :orange[sample]" if row.sample else ""))
 
 
-def title_button(row: Row, *, key: str, width: int = TITLE_WIDTH) -> None:
+def title_button(row: Row, *, key: str, width: int = TITLE_WIDTH, wrap: bool = True) -> None:
     """A title that opens its details."""
     st.button(
-        f"**{words.plain(words.shorten(row.title, width))}**",
+        words.plain(words.shorten(row.title, width)),
         key=f"{key}-{row.candidate_id}",
         type="tertiary",
         help=words.plain(row.title),
-        wrap=True,
+        wrap=wrap,
         on_click=_open,
         args=(row.candidate_id,),
     )

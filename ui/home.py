@@ -71,11 +71,12 @@ def first(row: Row, growth: Sequence[int], now: datetime) -> None:
             with st.container(width=240, gap=None):
                 st.image(cards.picture(row), width="stretch", alt=cards.picture_alt(row))
             with st.container(width="stretch", gap="xsmall"):
-                cards.title_button(row, key="first")
+                st.markdown(f"**{words.plain(words.shorten(row.title, 80))}**")
                 st.caption(cards.byline(row, now))
                 st.markdown(said_of(row))
                 if len(growth) > 2:
                     st.image(cards.sparkline(growth, 160, 36), width=160, alt=cards.sparkline_alt(growth))
+                cards.opening(row, key="first")
 
 
 def said_of(row: Row) -> str:
@@ -132,7 +133,8 @@ def niche(one: Niche, rows: Sequence[Row], growth: Mapping[str, Sequence[int]], 
         many = filters.how_many(count)
         st.page_link(
             "pages/trending.py",
-            label=f"All {many} videos of {words.plain(one.name)}, {addresses.SORTS[order].lower()}",
+            label=f"All {many}, {addresses.SORTS[order].lower()}",
+            help=f"All videos of {words.plain(one.name)} on Trending",
             icon=":material/arrow_forward:",
             icon_position="right",
             query_params=address,
@@ -189,7 +191,7 @@ def movers(
             with st.container(border=True, horizontal=True, vertical_alignment="center", gap="small"):
                 st.image(cards.picture(row), width=96, alt=cards.picture_alt(row))
                 with st.container(gap=None, width="stretch"):
-                    cards.title_button(row, key="mover")
+                    cards.title_button(row, key="mover", wrap=False)
                     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
                         st.markdown(f":green[↑] **{words.count(one.gained)}** views", width="content")
                         seen = growth.get(row.candidate_id, ())
@@ -200,42 +202,40 @@ def movers(
                     st.caption(f"in {one.days:.1f} days{cards.change(row)}{usual}{sample}")
 
 
-def at_a_glance(state: State, now: datetime) -> None:
-    """How much there is, how fresh it is, and of how many videos what is known."""
+def at_a_glance(state: State, found: Sequence[Health], now: datetime) -> None:
+    """How much there is, how fresh it is, of how many videos what is known, and how each source stands."""
     st.subheader("The data", anchor=False)
     known, days = data.coverage(), data.days()
-    with st.grid(5, min_column_width=150, gap="small"):
+
+    def share(number: int) -> str:
+        return f"**{words.percent(number / known.candidates if known.candidates else None)}**"
+
+    with st.grid(3, min_column_width=250, gap="small"):
         page.total("Videos", state.candidates, [day.candidates for day in days], "first seen")
         page.total("Snapshots", data.snapshots(), [day.snapshots for day in days], "taken")
-        st.metric(
-            "Newest snapshot",
-            words.age(state.newest, now),
-            border=True,
-            height="stretch",
-            help=f"{state.newest:%d %b %Y, %H:%M} UTC." if state.newest else None,
-        )
-        for label, number, what in (
-            ("Velocity measured", known.with_velocity, "were seen twice or more, exactly and far enough apart"),
-            ("× usual known", known.with_outlier, "are of a channel with at least 5 others to compare with"),
-        ):
-            st.metric(
-                label,
-                words.percent(number / known.candidates if known.candidates else None),
-                border=True,
-                height="stretch",
-                help=f"{words.full(number)} of {words.full(known.candidates)} videos {what}. "
-                f"{words.full(known.scored)} are scored.",
+        with st.container(border=True, height="stretch", gap="xxsmall"):
+            old = state.newest is not None and now - state.newest > glance.OLD
+            st.markdown(
+                f"{':orange[:material/history:]' if old else ':green[:material/check_circle:]'}"
+                f" Newest snapshot **{words.ago(state.newest, now)}**",
+                help=f"{state.newest:%d %b %Y, %H:%M} UTC." if state.newest else None,
             )
-
-
-def sources(found: Sequence[Health], now: datetime) -> None:
-    """How each source stands, in a line."""
-    with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
-        for one in found:
-            st.markdown(source_line(one, now), width="content", help=one.canary.reason if one.canary else None)
-        st.page_link(
-            "pages/operations.py", label="Sources and jobs", icon=":material/arrow_forward:", icon_position="right"
-        )
+            st.markdown(
+                f":material/speed: Scored {share(known.scored)}", help=f"{words.full(known.scored)} of {words.full(known.candidates)} videos."
+            )  # fmt: skip
+            st.markdown(
+                f":material/trending_up: Velocity measured {share(known.with_velocity)}",
+                help=f"{words.full(known.with_velocity)} videos were seen twice or more, exactly and far enough apart.",
+            )
+            st.markdown(
+                f":material/bar_chart: × usual known {share(known.with_outlier)}",
+                help=f"{words.full(known.with_outlier)} videos are of a channel with at least 5 others to compare with.",
+            )
+            for one in found:
+                st.markdown(source_line(one, now), help=one.canary.reason if one.canary else None)
+            st.page_link(
+                "pages/operations.py", label="Sources and jobs", icon=":material/arrow_forward:", icon_position="right"
+            )
 
 
 def source_line(one: Health, now: datetime) -> str:

@@ -86,7 +86,7 @@ def test_details_open_on_a_click_and_leave_the_address_when_closed(chromium: Bro
     for width in (1440, 390):
         with reader(chromium, width) as context:
             page = open_page(context, f"{dashboard}/trending?sort=By+views")
-            page.locator("[class*=st-key-card] button").first.click()
+            page.get_by_role("button", name="Details").first.click()
             dialog = page.get_by_role("dialog")
             expect(dialog).to_contain_text("snapshots")
             expect(dialog).to_contain_text("Base rate")
