@@ -635,6 +635,9 @@ def _ran(report: "CollectionReport") -> dict[str, Any]:
 @app.command(epilog="Example: python -m miles tidy --json")
 def tidy(
     verify: Annotated[bool, typer.Option("--verify", help="Read every stored picture, to find damaged ones.")] = False,
+    fetch_all: Annotated[
+        bool, typer.Option("--fetch-all", help="Fetch missing pictures even where most of them are missing here.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option(help="Only say which snapshots would go; change nothing.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -644,7 +647,10 @@ def tidy(
     db.ready()
     with _progress("Cleaning up") as report:
         done = keeping.tidy(
-            verify=verify, dry_run=dry_run, on_progress=lambda what, done, total: report(done, float(total))
+            verify=verify,
+            fetch_all=fetch_all,
+            dry_run=dry_run,
+            on_progress=lambda what, done, total: report(done, float(total)),
         )
     if done.snapshots.removed and not dry_run:
         with db.transaction("worker") as connection:

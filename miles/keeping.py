@@ -47,11 +47,13 @@ def begin(connection: Connection) -> None:
 def tidy(
     *,
     verify: bool = False,
+    fetch_all: bool = False,
     dry_run: bool = False,
     stop: Callable[[], bool] | None = None,
     on_progress: Progress | None = None,
 ) -> Tidied:
-    """Clean up now; what is done stays done when it is broken off. With `verify` every stored picture is read.
+    """Clean up now; what is done stays done when it is broken off. With `verify` every stored picture is read;
+    with `fetch_all` missing ones are fetched even where most are missing.
 
     A dry run only says which snapshots would go. Raises StorageUnavailable, after the database's part is done.
     """
@@ -64,6 +66,9 @@ def tidy(
         return Tidied(len(finished), thinned, 0, None)
     forgotten = thumbnails.clean()
     repaired = thumbnails.repair(
-        verify=verify, stop=stopped, on_progress=lambda done, total: tell("Fetching pictures", done, total)
+        verify=verify,
+        everything=fetch_all,
+        stop=stopped,
+        on_progress=lambda done, total: tell("Fetching pictures", done, total),
     )
     return Tidied(len(finished), thinned, forgotten, repaired)

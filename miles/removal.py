@@ -114,6 +114,8 @@ def remove(found: Found, by: str, reason: str | None = None) -> Deleted:
 
 def carry_out(kind: Kind, key: str) -> Deleted:
     """Delete what there is of something that has its tombstone. Can be broken off and run again."""
+    from miles import rollups  # numpy
+
     with db.transaction("worker") as connection:
         names = connection.scalar(
             text("SELECT names FROM removed WHERE kind = :kind AND key = :key"), {"kind": kind, "key": key}
@@ -125,6 +127,8 @@ def carry_out(kind: Kind, key: str) -> Deleted:
     more = True
     while more:
         with db.transaction("worker") as connection:
+            # the roll-up writes on these rows, too: its lock first, then the rows in the order of every writer
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({rollups.LOCK})"))
             ids = connection.scalars(
                 text(
                     "SELECT candidate_id FROM candidates WHERE "

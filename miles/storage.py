@@ -33,7 +33,7 @@ CHUNK = 1024 * 1024  # bytes of a stream at a time
 LARGEST_WHOLE = 64 * 1024 * 1024  # bytes that `get` takes into memory; no picture is near, and clips are for `open`
 
 # Of a page's questions: somebody waits. And of work: large parts over slow lines.
-QUICK = {"connect_timeout": 2, "read_timeout": 6, "tries": 2}  # seconds
+QUICK = {"connect_timeout": 2, "read_timeout": 6, "tries": 3}  # seconds
 PATIENT = {"connect_timeout": 5, "read_timeout": 60, "tries": 4}
 AT_ONCE = 8  # objects fetched side by side
 PART = 16 * 1024 * 1024  # bytes of a part of a large upload; R2 wants all of one size
@@ -442,7 +442,7 @@ class Nearby:
         try:
             key = self.bucket.put(data)
         except StorageUnavailable as error:
-            self._failed = (time.monotonic(), error)
+            self._fail(error)
             raise
         self._copy(key, data)
         return key
@@ -460,7 +460,7 @@ class Nearby:
         try:
             found = self.bucket.get(key)
         except StorageUnavailable as error:
-            self._failed = (time.monotonic(), error)
+            self._fail(error)
             raise
         if found is None:
             with self._lock:
@@ -509,9 +509,8 @@ class Nearby:
     def _begin(self, key: str) -> Future[None]:
         def fetch() -> None:
             try:
-                self.get(key)
-            except StorageUnavailable as error:
-                logger.warning("A picture could not be fetched: %s", error)
+                with contextlib.suppress(StorageUnavailable):  # it is logged, once for all that it concerns
+                    self.get(key)
             finally:
                 with self._lock:
                     self._coming.pop(key, None)
@@ -537,6 +536,11 @@ class Nearby:
     def _failure(self) -> StorageUnavailable | None:
         failed = self._failed
         return failed[1] if failed and time.monotonic() - failed[0] < LEFT_ALONE else None
+
+    def _fail(self, error: StorageUnavailable) -> None:
+        if not self._failure():
+            logger.warning("Left alone for %.0f s: %s", LEFT_ALONE, error)
+        self._failed = (time.monotonic(), error)
 
     def _raise_if_failed(self) -> None:
         if failure := self._failure():

@@ -34,6 +34,7 @@ FORGOTTEN_TOGETHER = 100  # objects whose rows are locked while they are deleted
 REPAIRED_AT_MOST = 500  # pictures in one run of `repair`: some minutes
 TRIES = 3  # of a picture whose server fails; the storage's own failures are tried again for ever
 PASSING = ("unreachable", "timeout", "status")  # kinds of ImageRefused that may pass
+FEW_MISSING = 20  # pictures; of more than that not most may be missing, else the folder is another one
 EXPIRED = timedelta(days=1)  # a pin this old belongs to a process that died; see unused_objects() in the migrations
 
 
@@ -55,6 +56,7 @@ class Repaired:
     retried: int  # that had failed before and were tried again
     fetched: int  # of the retried: that came
     left: int  # to be done by the next run
+    elsewhere: int  # missing ones left alone, because most are: this is not the folder that they were stored in
     unknown: int  # objects in the storage that this database knows nothing of
 
 
@@ -218,6 +220,7 @@ def clean() -> int:
 def repair(
     *,
     verify: bool = False,
+    everything: bool = False,
     limit: int = REPAIRED_AT_MOST,
     stop: Callable[[], bool] | None = None,
     on_progress: Callable[[int, int], object] | None = None,
@@ -226,13 +229,22 @@ def repair(
     may have passed. Raises StorageUnavailable.
 
     What is there is told from a listing, which knows the size; with `verify` every object is read and compared with
-    its hash.
+    its hash. Where most pictures are missing in a folder, they were stored on another machine, and are left alone
+    unless `everything` says otherwise.
     """
     stopped, tell = stop or (lambda: False), on_progress or (lambda done, total: None)
     stored = storage.thumbnails()
-    absent, unknown = _absent(stored)
+    absent, named, unknown = _absent(stored)
+    elsewhere: set[str] = set()
+    if isinstance(stored, storage.Folder) and not everything and len(absent) > max(FEW_MISSING, named / 2):
+        logger.warning(
+            "%d of %d pictures are not in %s: they were stored on another machine. Give all machines the same"
+            " MILES_STORAGE_URL, or have them fetched again here with `python -m miles tidy --fetch-all`.",
+            len(absent), named, stored.place,
+        )  # fmt: skip
+        elsewhere, absent = absent, set()
     if verify:
-        absent |= _damaged(stored, absent)
+        absent |= _damaged(stored, absent | elsewhere)
     earlier = storage.Folder(settings.load().thumbnails) if settings.load().bucket else None
     restored = set()
     for key in sorted(absent):
@@ -260,21 +272,22 @@ def repair(
             lost += was_missing and row["state"] == "failed"
         tell(done, min(len(work), limit))
     found = Repaired(
-        missing=len(absent),
+        missing=len(absent) + len(elsewhere),
         restored=len(restored) + came[True],
         lost=lost,
         retried=sum(candidate_id not in missing_rows for candidate_id, _ in work[:done]),
         fetched=came[False],
         left=len(work) - done,
+        elsewhere=len(elsewhere),
         unknown=unknown,
     )
     logger.info("Pictures looked after: %s", found)
     return found
 
 
-def _absent(stored: storage.Storage) -> tuple[set[str], int]:
+def _absent(stored: storage.Storage) -> tuple[set[str], int, int]:
     """The keys of objects that rows of `thumbnails` name, and that the storage does not have or has in another size;
-    and how many objects it has that are not known here."""
+    of how many that is; and how many objects it has that are not known here."""
     with db.transaction("worker") as connection:
         cursor = db.psycopg_connection(connection).cursor()
         cursor.execute("CREATE TEMP TABLE in_storage (sha256 text, bytes bigint) ON COMMIT DROP")
@@ -287,11 +300,12 @@ def _absent(stored: storage.Storage) -> tuple[set[str], int]:
             " WHERE state = 'stored' AND in_storage.bytes IS DISTINCT FROM thumbnails.bytes"
             " AND (in_storage.bytes IS NULL OR thumbnails.bytes IS NOT NULL)"
         ).fetchall()
-        (unknown,) = cursor.execute(
-            "SELECT count(*) FROM in_storage WHERE NOT EXISTS"
-            " (SELECT FROM objects WHERE objects.sha256 = in_storage.sha256)"
-        ).fetchone() or (0,)
-    return {key for (key,) in absent}, unknown
+        named, unknown = cursor.execute(
+            "SELECT (SELECT count(DISTINCT sha256) FROM thumbnails WHERE state = 'stored'),"
+            " (SELECT count(*) FROM in_storage WHERE NOT EXISTS"
+            " (SELECT FROM objects WHERE objects.sha256 = in_storage.sha256))"
+        ).fetchone() or (0, 0)
+    return {key for (key,) in absent}, named, unknown
 
 
 def _damaged(stored: storage.Storage, but: set[str]) -> set[str]:

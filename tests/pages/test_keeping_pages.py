@@ -4,10 +4,9 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
-import boto3
+import buckets
 import pytest
 from loopback import Answer, Site, picture
-from moto.server import ThreadedMotoServer
 from sqlalchemy import text
 from streamlit.testing.v1 import AppTest
 
@@ -24,15 +23,15 @@ NUMBER = 12
 @pytest.fixture
 def bucket(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Twelve videos whose pictures lie in a bucket of a server on loopback; gives the server's address."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a-key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    server = ThreadedMotoServer("127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    address = f"http://{host}:{port}"
-    boto3.client("s3", endpoint_url=address, region_name="us-east-1").create_bucket(Bucket="pictures")
-    use(monkeypatch, address)
+    buckets.keys(monkeypatch)
+    with buckets.server() as address:
+        buckets.make(address)
+        use(monkeypatch, address)
+        fill()
+        yield address
+
+
+def fill() -> None:
     now = datetime.now(UTC)
     with db.transaction("worker") as connection:
         observe(
@@ -59,16 +58,12 @@ def bucket(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
             thumbnails.write(db.psycopg_connection(connection).cursor(), [row])
     with db.transaction("worker") as connection:
         rollups.refresh(connection)
-    yield address
-    server.stop()
 
 
 def use(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     """Another dashboard, which has no copies yet, with its bucket at an address."""
-    monkeypatch.setenv("MILES_STORAGE_URL", f"s3://pictures?endpoint_url={address}&region=us-east-1")
     monkeypatch.setenv("MILES_HOME", str(settings.load().home.parent / f"home-{time.monotonic_ns()}"))
-    settings.load.cache_clear()
-    storage._nearby.cache_clear()
+    buckets.use(monkeypatch, address)
 
 
 @pytest.fixture
