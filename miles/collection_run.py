@@ -10,6 +10,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from statistics import median
@@ -132,6 +133,8 @@ class Run:
         self.broken: list[SourceError] = []  # why videos could not be read that are not gone
         self.observed: list[tuple[Pending, Observation]] = []  # read and not yet stored
         self.settled: list[Settled] = []  # likewise, without facts of their own
+        self.keeper = ThreadPoolExecutor(1, thread_name_prefix="keeper")  # stores a batch while the next is read
+        self.keeping: Future[None] | None = None
 
     def carry_out(self) -> CollectionReport:
         with db.transaction("worker") as connection:
@@ -154,16 +157,21 @@ class Run:
                 self._list(source)
             if not self.problem or self.problem.kind != "invalid":
                 self._read_all(source)
+            self._stored()
         except _Cancelled:
             self._store()
+            self._stored()
         except InterruptedError:
             self._store()
+            self._stored()
             if not self.cancelled:
                 with db.transaction("worker") as connection:
                     wait(connection, self.collection_id)
                 raise
         except BaseException as error:  # Ctrl-C, or a bug: the row must not say for ever that it is running
             interrupted = not isinstance(error, Exception)
+            with contextlib.suppress(Exception):
+                self._stored()
             with contextlib.suppress(MilesError, SQLAlchemyError), db.transaction("worker") as connection:
                 give_up(
                     connection, self.collection_id, INTERRUPTED if interrupted else f"{type(error).__name__}: {error}"
@@ -172,6 +180,7 @@ class Run:
         finally:
             if self.given_source is None:
                 source.close()
+            self.keeper.shutdown()
         return self._end(source)
 
     def _ends(self) -> bool:
@@ -231,6 +240,7 @@ class Run:
             for one in source.discover(self.target, kind, self.limit):
                 page.append(one)
                 if len(page) == PAGE:
+                    self._stored()
                     with db.transaction("worker") as connection:
                         self._add(connection, page, position)
                     position, page = position + len(page), []
@@ -238,6 +248,7 @@ class Run:
                     self._check()
         finally:  # an error on the second page does not lose the first
             channel = source.channel()
+            self._stored()
             with db.transaction("worker") as connection:
                 self._add(connection, page, position)
                 if channel:
@@ -260,6 +271,7 @@ class Run:
 
     def _read_all(self, source: Source) -> None:
         """Read what is pending; at the end once more what failed for a reason that may pass."""
+        self._stored()
         with db.transaction("worker") as connection:
             left = items.pending(connection, self.collection_id)
             total, done = connection.execute(
@@ -380,14 +392,25 @@ class Run:
             time.sleep(min(0.2, RETRY_WAIT))
 
     def _store(self) -> None:
+        """Have stored what came, in order, while the next is read; at most one batch is under way."""
+        self._stored()
+        if self.observed or self.settled:
+            self.keeping = self.keeper.submit(self._keep, self.observed, self.settled)
+            self.observed, self.settled = [], []
+
+    def _stored(self) -> None:
+        """Wait until what was given to `_store` is stored; raises what kept it from that."""
+        keeping, self.keeping = self.keeping, None
+        if keeping:
+            keeping.result()
+
+    def _keep(self, observed: list[tuple[Pending, Observation]], settled: list[Settled]) -> None:
         """One transaction: facts, thumbnails, what became of each, and the counts."""
-        if not self.observed and not self.settled:
-            return
-        pictures = self._pictures()
+        pictures = _pictures(observed, settled)
         with db.transaction("worker") as connection:
             kept = [
                 (one, observation)
-                for one, observation in self.observed
+                for one, observation in observed
                 if one.candidate_id == observation.candidate.key
                 or items.rename(connection, self.collection_id, one.candidate_id, observation.candidate.key)
             ]
@@ -396,9 +419,9 @@ class Run:
             for one, observation in kept:
                 key = observation.candidate.key
                 if key in removed:  # the listing had not said whose it is
-                    self.settled.append(Settled(key, "skipped", tombstones.REASON))
+                    settled.append(Settled(key, "skipped", tombstones.REASON))
                     continue
-                self.settled.append(
+                settled.append(
                     Settled(
                         key,
                         "new" if key in new else one.reached,
@@ -407,22 +430,8 @@ class Run:
                     )
                 )
             thumbnails.write(db.psycopg_connection(connection).cursor(), pictures)
-            items.settle(connection, self.collection_id, self.settled)
+            items.settle(connection, self.collection_id, settled)
             items.count(connection, self.collection_id)
-        self.observed, self.settled = [], []
-
-    def _pictures(self) -> list[dict[str, object]]:
-        """The thumbnails of what is about to be stored."""
-        found = [observation.candidate for _, observation in self.observed]
-        wanted = {candidate.key: candidate.thumbnail_url for candidate in found if candidate.thumbnail_url}
-        with db.transaction("worker") as connection:
-            rows = connection.execute(
-                text("SELECT candidate_id, thumbnail_url FROM candidates WHERE candidate_id = ANY(:keys)"),
-                {"keys": [one.candidate_id for one in self.settled if one.outcome in ("new", "updated")]},
-            )
-            wanted |= {row.candidate_id: row.thumbnail_url for row in rows if row.thumbnail_url}
-            wanted = thumbnails.missing(connection, wanted)
-        return [thumbnails.fetch(key, address) for key, address in wanted.items()]
 
     def _end(self, source: Source) -> CollectionReport:
         with db.transaction("worker") as connection:
@@ -502,6 +511,20 @@ class Run:
         if became and all(item.outcome == "failed" for item in became):
             return SourceError(f"None of the {len(became)} videos could be read. {became[0].reason}", "gone")
         return None
+
+
+def _pictures(observed: Sequence[tuple[Pending, Observation]], settled: Sequence[Settled]) -> list[dict[str, object]]:
+    """The thumbnails of what is about to be stored."""
+    found = [observation.candidate for _, observation in observed]
+    wanted = {candidate.key: candidate.thumbnail_url for candidate in found if candidate.thumbnail_url}
+    with db.transaction("worker") as connection:
+        rows = connection.execute(
+            text("SELECT candidate_id, thumbnail_url FROM candidates WHERE candidate_id = ANY(:keys)"),
+            {"keys": [one.candidate_id for one in settled if one.outcome in ("new", "updated")]},
+        )
+        wanted |= {row.candidate_id: row.thumbnail_url for row in rows if row.thumbnail_url}
+        wanted = thumbnails.missing(connection, wanted)
+    return [thumbnails.fetch(key, address) for key, address in wanted.items()]
 
 
 def _set_baseline(connection: Connection, listing: ChannelListing) -> None:
