@@ -70,7 +70,7 @@ class YtDlp:
 
 
 def sources(connection: Connection) -> list[Health]:
-    """YouTube and every source that was ever asked, by name."""
+    """YouTube and every source that was ever asked; those that have a canary first."""
     states = {state.source: state for state in pacing.state(connection)}
     newest = {
         row.source: Canary(**row._mapping)
@@ -81,7 +81,7 @@ def sources(connection: Connection) -> list[Health]:
             )
         )
     }
-    names = sorted({"youtube", *states, *newest})
+    names = sorted({"youtube", *states, *newest}, key=lambda name: (name not in CANARIES, name != "youtube", name))
     return [Health(name, states.get(name), newest.get(name), name in CANARIES) for name in names]
 
 

@@ -5,15 +5,22 @@ import streamlit as st
 from miles import collecting, db, jobs, operations, settings, watchlist
 from ui import asking, operate, page, removal, sources, under_way, watched, words
 
+page.state()  # whoever opens this page first has the frame around it, and the database ready
 user = settings.load().user
 with db.transaction("viewer") as connection:
     alive = operations.workers(connection)
     following = watchlist.next_run(connection)
+moment = page.now()
+schedule = (
+    "nothing is watched"
+    if following is None
+    else "the watchlist is due"
+    if following <= moment
+    else f"the watchlist is collected next {words.at(following, moment)}"
+)
 page.header(
     "Operations",
-    f"{words.plural(alive, 'worker')} running · "
-    + (f"the watchlist is collected next {words.at(following, page.now())}" if following else "nothing is watched")
-    + " · a job that fails stays here with its reason",
+    f"{words.plural(alive, 'worker')} running · {schedule} · what fails stays here with its reason",
 )
 if not alive:
     st.warning(

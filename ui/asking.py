@@ -84,11 +84,11 @@ def cadence(key: str, at_first: timedelta = watchlist.USUAL) -> str | None:
     """How often; in words that `watchlist.cadence` reads."""
     choices = [watchlist.as_written(every) for every in sorted({*watchlist.CADENCES, at_first})]
     return st.selectbox(
-        "Every",
+        "Again every",
         choices,
         index=choices.index(watchlist.as_written(at_first)),
         key=f"{key}-every",
         accept_new_options=True,
-        width=110,
-        help="How often the watchlist collects it: choose, or write hours, days or weeks like 8h, 2d, 1w.",
+        width=130,
+        help="For the watchlist. How often it collects: choose, or write hours, days or weeks like 8h, 2d, 1w.",
     )

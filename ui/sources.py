@@ -41,7 +41,8 @@ def _yt_dlp(moment: datetime) -> None:
 def _card(one: Health, moment: datetime) -> None:
     with st.container(border=True, gap="small", key=f"source-{one.source}"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.markdown(f"**{words.platform(one.source)}** {_badge(one, moment)}", width="stretch")
+            name = one.source if "." in one.source else words.platform(one.source)  # a host stays as it is
+            st.markdown(f"**{words.plain(name)}** {_badge(one, moment)}", width="stretch")
             if (
                 one.state
                 and one.state.breaker == "open"
@@ -67,7 +68,7 @@ def _card(one: Health, moment: datetime) -> None:
         if one.state:
             _numbers(one.state, moment)
             if one.state.breaker != "closed" and one.state.reason:
-                st.caption(f":orange[{words.plain(one.state.reason)}]", help=BREAKER_HELP)
+                st.caption(f":orange[Why: {words.plain(one.state.reason)}]", help=BREAKER_HELP)
         st.caption(_canary(one.canary, moment) if one.has_canary else "No canary is known for this site.")
 
 
@@ -83,7 +84,7 @@ def _badge(one: Health, moment: datetime) -> str:
         return f":orange-badge[:material/hourglass: budget used up until {words.clock(state.free_at, moment)}]"
     if one.canary and not one.canary.passed:
         return ":orange-badge[:material/warning: canary fails]"
-    return ":green-badge[:material/check: open]"
+    return ":green-badge[:material/check: answers]"
 
 
 def _numbers(state: SourceState, moment: datetime) -> None:
@@ -119,7 +120,8 @@ def _numbers(state: SourceState, moment: datetime) -> None:
             height="stretch",
             help="Least time between two requests (MILES_REQUEST_DELAY), up to half as much again at random.",
         )
-    st.progress(min(state.used / state.budget, 1.0))
+    if state.used:
+        st.progress(min(state.used / state.budget, 1.0))
 
 
 def _canary(canary: Canary | None, moment: datetime) -> str:

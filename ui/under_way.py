@@ -11,6 +11,13 @@ from ui import page, words
 from ui.operate import BADGES, KINDS, LIVE
 
 WIDEST_REASON = 300  # characters
+KINDS_OF_ERROR = {
+    "transient": "network or server trouble",
+    "rate_limited": "refused",
+    "gone": "gone",
+    "extractor": "not readable",
+    "invalid": "not a video",
+}
 
 
 @st.fragment(run_every=LIVE)
@@ -25,7 +32,7 @@ def live() -> None:
         if before is not None and set(before) - {one.collection_id for one in listed}:
             st.rerun()  # one is over: the list below has it now
         if not listed:
-            st.caption(":gray[:material/inbox:] Nothing is being collected.")
+            st.caption(":gray[:material/inbox:] Nothing is being collected. Name something above.")
         for one, stand in zip(listed, stands, strict=True):
             _card(one, stand, page.now())
 
@@ -59,32 +66,38 @@ def _card(one: Collection, stand: CollectionProgress, moment: datetime) -> None:
 def counted(stand: CollectionProgress) -> str:
     """How many were found and what became of them, with reasons."""
     if not stand.found:
-        return "Nothing listed yet."
+        return "Nothing listed yet." if stand.state in ("waiting", "running") else "Nothing was listed."
     parts = [
         f"{words.full(stand.found)} found{'' if stand.listed else ' so far'}",
         f"{words.full(stand.fetched)} fetched",
     ]
     if stand.listed_only:
-        parts.append(f"{sum(stand.listed_only.values())} of them by the listing alone{_reasons(stand.listed_only)}")
+        parts.append(
+            f"{sum(stand.listed_only.values())} of them by the listing alone{_reasons(_named(stand.listed_only))}"
+        )
     if stand.skipped:
         parts.append(f"{sum(stand.skipped.values())} skipped{_reasons(stand.skipped)}")
     if stand.failed:
-        parts.append(f"{sum(stand.failed.values())} failed{_reasons(stand.failed)}")
+        parts.append(f"{sum(stand.failed.values())} failed{_reasons(_named(stand.failed))}")
     if stand.pending:
         parts.append(f"{words.full(stand.pending)} to read")
     return " · ".join(parts)
 
 
+def _named(by_kind: dict[str, int]) -> dict[str, int]:
+    return {KINDS_OF_ERROR.get(kind, kind): number for kind, number in by_kind.items()}
+
+
 def _reasons(by_reason: dict[str, int]) -> str:
     named = sorted(by_reason.items(), key=lambda one: -one[1])
-    shown = [f"{number} {words.plain(words.shorten(reason, 60)).replace('_', ' ')}" for reason, number in named[:4]]
+    shown = [f"{number} {words.plain(words.shorten(reason, 60))}" for reason, number in named[:4]]
     return f" ({', '.join(shown)}{', …' if len(named) > 4 else ''})"
 
 
 def _when(one: Collection, stand: CollectionProgress, moment: datetime) -> str:
     parts = []
     if one.state == "waiting" and one.reason:
-        parts.append(f":orange[{words.plain(words.shorten(one.reason, WIDEST_REASON))}]")
+        parts.append(f":orange[{words.plain(words.shorten(one.reason, WIDEST_REASON).rstrip('.'))}]")
     if one.state == "waiting":
         parts.append(
             f"goes on {words.at(one.resume_at, moment)}"
@@ -93,8 +106,9 @@ def _when(one: Collection, stand: CollectionProgress, moment: datetime) -> str:
         )
     if stand.finish_at:
         parts.append(f"can be done {words.at(stand.finish_at, moment)}, under the pace and budget that all share")
-    parts.append(f"asked {words.ago(one.asked_at, moment)} by {words.plain(one.asked_by)}")
-    return " · ".join(parts)
+    parts.append(f"asked {words.ago(one.asked_at, moment)} by {_who(one.asked_by)}")
+    shown = " · ".join(parts)
+    return shown[0].upper() + shown[1:]
 
 
 def history() -> None:
@@ -117,8 +131,8 @@ def history() -> None:
             "Skipped": [one.skipped for one in listed],
             "Failed": [one.failed for one in listed],
             "Asked": [words.ago(one.asked_at, moment) for one in listed],
-            "By": [one.asked_by for one in listed],
-            "Reason": [one.reason for one in listed],
+            "By": [_who(one.asked_by) for one in listed],
+            "Reason": [one.reason or "" for one in listed],
         },
         hide_index=True,
         height="content" if len(listed) <= 10 else 400,
@@ -161,7 +175,7 @@ def _details(one: Collection) -> None:
             {
                 "Video": [item.title or item.candidate_id for item in items],
                 "Outcome": [item.outcome for item in items],
-                "Reason": [item.reason for item in items],
+                "Reason": [item.reason or "" for item in items],
                 "Original": [item.url for item in items],
             },
             hide_index=True,
@@ -173,6 +187,12 @@ def _details(one: Collection) -> None:
                 "Original": st.column_config.LinkColumn(display_text="Open", width="small"),
             },
         )
+
+
+def _who(asked_by: str) -> str:
+    return {"watchlist": "the watchlist", "schedule": "the schedule", "discovery": "another collection"}.get(
+        asked_by, words.plain(asked_by)
+    )
 
 
 def _target(one: Collection) -> str:

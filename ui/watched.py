@@ -104,7 +104,7 @@ def _state(one: Entry) -> str:
 def _how(one: Entry) -> str:
     hours = one.every.total_seconds() / 3600
     parts = [
-        f"every {words.plural(hours / 24, 'day') if hours % 24 == 0 else words.plural(hours, 'hour')}",
+        f"Every {words.plural(hours / 24, 'day') if hours % 24 == 0 else words.plural(hours, 'hour')}",
         f"up to {words.plural(one.item_limit, 'video')}"
         + ("" if one.read_limit is None else f", {one.read_limit} in full")
         + f" (at most {one.most_requests} requests)",
@@ -112,14 +112,15 @@ def _how(one: Entry) -> str:
     if one.language or one.region:
         parts.append(" in ".join(filter(None, (one.language, one.region))))
     if one.match_filter:
-        parts.append(f"keeps {words.plain(one.match_filter)}")
+        quoted = one.match_filter.replace("`", "'")
+        parts.append(f"keeps `{quoted}`")
     return " · ".join(parts)
 
 
 def _next(one: Entry, moment: datetime) -> str:
     if one.paused_at:
-        return f"paused {words.ago(one.paused_at, moment)}"
-    return "due now" if one.next_at <= moment else f"next {words.at(one.next_at, moment)}"
+        return f"Paused {words.ago(one.paused_at, moment)}"
+    return "Due now" if one.next_at <= moment else f"Next {words.at(one.next_at, moment)}"
 
 
 def _last(run: LastRun | None, moment: datetime) -> str:
