@@ -184,7 +184,7 @@ def _plain(what: str, names: Names) -> tuple[Kind, str]:
     for key in (*names.keys, what):
         if re.fullmatch(rf"youtube:{targets.CHANNEL_ID}", key):
             return "channel", key
-        if re.fullmatch(r"youtube:[\w-]{11}|tiktok:\d{15,20}", key):
+        if re.fullmatch(r"youtube:[\w-]{11}|tiktok:\d{15,20}", key) and key != f"youtube:{what}":  # a word may be an id
             return "video", key
     raise MilesError(
         f"{what or 'Nothing'} is no video and no channel that Miles knows. Give its key, like youtube:dQw4w9WgXcQ, or"

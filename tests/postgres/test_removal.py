@@ -295,7 +295,7 @@ def test_something_that_was_never_here_can_be_kept_out() -> None:
 
 
 @pytest.mark.parametrize(
-    "what", ["", "street food", "@nobody.knows", "https://example.com/x", "vimeo:1", "youtube:'; --"]
+    "what", ["", "street food", "@nobody.knows", "https://example.com/x", "vimeo:1", "youtube:'; --", "streetfoods"]
 )
 def test_what_names_nothing_is_refused_and_changes_nothing(what: str, two_channels: dict[str, str]) -> None:
     with pytest.raises(MilesError, match="no video and no channel that Miles knows"):
