@@ -262,21 +262,33 @@ def effects(names: Sequence[str], values: Sequence[float], *, labels: Sequence[s
 def histogram(
     counts: Sequence[int], *, mark: float | None = None, mark_label: str = "", height: int = 240
 ) -> go.Figure:
-    """Counts of equal bins over 0..100, with a line where something to compare with stands."""
+    """Counts of equal bins over 0..100 on a square-root scale, with a line where something to compare with stands.
+
+    Most videos score low: on a plain scale the others could not be seen.
+    """
     chart = figure(height)
     width = 100 / len(counts)
     chart.add_bar(
         x=[(position + 0.5) * width for position in range(len(counts))],
-        y=list(counts),
+        y=[count**0.5 for count in counts],
         width=width * 0.92,
         marker={"color": accent(), "line": {"width": 0}},
-        hovertemplate="%{customdata}: %{y:,} videos<extra></extra>",
-        customdata=[f"{position * width:.0f}–{(position + 1) * width:.0f} in 100" for position in range(len(counts))],
+        hovertemplate="%{customdata}<extra></extra>",
+        customdata=[
+            f"{position * width:.0f}–{(position + 1) * width:.0f} in 100: {count:,} videos"
+            for position, count in enumerate(counts)
+        ],
     )
     if mark is not None:
         _mark(chart, mark, mark_label)
     chart.update_xaxes(range=[0, 100], ticksuffix="", title={"text": "score, in 100", "font": {"size": 12}})
-    _count_axis(chart, 0, max(counts, default=0))
+    top = max(counts, default=0)
+    ticks = [0, *dict.fromkeys(_round_step(top * share) for share in (0.01, 0.06, 0.25, 0.6))]
+    chart.update_yaxes(
+        tickvals=[tick**0.5 for tick in ticks],
+        ticktext=[words.count(tick) for tick in ticks],
+        range=[0, max(top, 1) ** 0.5 * 1.04],
+    )
     return chart
 
 
@@ -298,8 +310,9 @@ def line(moments: Sequence[datetime], values: Sequence[float], *, unit: str, hei
 def cumulative(
     groups: Sequence[tuple[str, Sequence[float]]], *, mark: float | None, mark_label: str, height: int = 380
 ) -> go.Figure:
-    """Shares below 0, 1, 2 … 100 for each group, as lines that carry their names at their middle."""
+    """Shares below 0, 1, 2 … 100 for each group, as lines."""
     chart = figure(height, legend=len(groups) > 1)
+    colours = st.get_option(f"theme.{'dark' if dark() else 'light'}.chartCategoricalColors") or [accent(), contrast()]
     for number, (name, shares) in enumerate(groups):
         chart.add_scatter(
             x=list(range(len(shares))),
@@ -307,11 +320,7 @@ def cumulative(
             mode="lines",
             name=name,
             # told apart without colour, too
-            line={
-                "width": 2,
-                "dash": DASHES[number % len(DASHES)],
-                **({"color": accent()} if len(groups) == 1 else {}),
-            },
+            line={"width": 2, "dash": DASHES[number % len(DASHES)], "color": colours[number % len(colours)]},
             hovertemplate=f"{name}: %{{y:.0f}}% score below %{{x}} in 100<extra></extra>",
         )
     if mark is not None:
@@ -331,13 +340,13 @@ def rows_of_bins(
     mark: float | None,
     hover: Sequence[str],
 ) -> go.Figure:
-    """Small multiples: one histogram over 0..100 above the other, each as high as its highest bin."""
+    """Small multiples: one histogram over 0..100 above the other, on a square-root scale up to its highest bin."""
     chart = figure(height=52 * len(names) + 56)
     for position, (bins, said) in enumerate(zip(counts, hover, strict=True)):
         top = max(bins) or 1
         width = 100 / len(bins)
         edges = [number * width for number in range(len(bins) + 1) for _ in (0, 1)]
-        heights = [0.0, *(bin_ / top * 0.86 for bin_ in bins for _ in (0, 1)), 0.0]
+        heights = [0.0, *((bin_ / top) ** 0.5 * 0.86 for bin_ in bins for _ in (0, 1)), 0.0]
         chart.add_scatter(
             x=edges + edges[:1],
             y=[position + 0.43 - height for height in heights] + [position + 0.43],

@@ -186,7 +186,7 @@ def promises(check: Check) -> str:
     worst = max(off, key=lambda one: one.promised)
     side = "more" if worst.observed.value > worst.promised else "less"
     return (
-        f"{sentence}; {len(off)} of {len(check.bins)} groups are off, around {words.in_100(worst.promised)} "
+        f"{sentence}; {len(off)} of {len(check.bins)} groups {'is' if len(off) == 1 else 'are'} off, around {words.in_100(worst.promised)} "
         f"it happened {side} often"
     )
 

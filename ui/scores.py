@@ -51,7 +51,7 @@ def spread(chosen: Filters) -> None:
             charts.show(
                 charts.histogram(_halved(whole.counts), mark=base, mark_label=label, height=380),
                 title=title,
-                caption=f"{n}, in bins of 2 in 100; the line is the base rate that belongs to these scores.",
+                caption=f"{n}, in bins of 2 in 100, on a square-root scale; the line is the base rate that belongs to these scores.",
                 alt=f"Histogram of {n}: {title}",
             )
         else:
@@ -96,8 +96,8 @@ def spread(chosen: Filters) -> None:
                 hover=[_told(name, group) for name, group in zip(names, groups, strict=True)],
             ),
             title=_most_above(by, groups),
-            caption="The same bins for each group, each as high as its highest; at the right how many score above their "
-            "own base rate.",
+            caption="The same bins and scale for each group, each as high as its highest; at the right how many score above "
+            "their own base rate.",
             alt="; ".join(
                 f"{name}: {words.percent(group.above)} above its base rate"
                 for name, group in zip(names, groups, strict=True)
@@ -148,7 +148,9 @@ def calibrated(chosen: Filters) -> None:
             if len(versions) > 1
             else next(iter(versions))
         )
-        basis = filters.choice("basis", BASES, "Outcomes")
+        report = data.model_report(version)
+        known: monitor.Basis = "backtest" if report and report.backtest and not report.foresight.enough else "foresight"
+        basis = filters.choice("basis", BASES, "Outcomes", known)
         by = filters.choice("told", TOLD_PARTS, "By")
         st.page_link(
             "pages/model.py", label="Intervals, drift and versions", icon=":material/arrow_forward:",

@@ -72,10 +72,10 @@ def one(found: Associations, chosen: Filters, where: str) -> Association | None:
             hover=said,
             ratio=True,
         ),
-        title=findings.patterns(found.surest, where),
+        title=findings.patterns(shown, where),
         caption="Views against the channel's usual, with the pattern against without it in the same channel, with 95% "
         f"interval; the dotted line is no effect, hollow grey can't be told from chance (q ≥ {patterns.FALSE_SHARE:.2f}). "
-        f"{'The most certain' if found.tested > len(shown) else 'All'} {len(shown)} of {found.tested}.",
+        f"{'The most certain' if found.tested > len(shown) else 'All'} {len(shown)} of {words.full(found.tested)}.",
         alt="; ".join(said),
     )
     return _table(found)
