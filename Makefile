@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHARED ?=# a folder with the public data and recordings that the replay tests and benchmarks read
 
-.PHONY: help run test test-shared test-training lint format bench bench-model train train-own space pins clean
+.PHONY: help run test test-shared test-training lint format bench bench-peers bench-model screenshots train train-own space pins clean
 
 help: ## list what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -38,13 +38,23 @@ bench: $(VENV)/.installed-dev ## the benchmarks, on real data: make bench SHARED
 	$(BIN)/python -m benchmarks.bench_rollup "$(SHARED)/data/youtube_trending_2025_26.parquet"
 	$(BIN)/python -m benchmarks.bench_score "$(SHARED)/data/youtube_trending_2025_26.parquet"
 	$(BIN)/python -m benchmarks.bench_pages "$(SHARED)/data/youtube_trending_2025_26.parquet"
+	$(BIN)/python -m benchmarks.bench_users "$(SHARED)/data/youtube_trending_2025_26.parquet"
 	$(BIN)/python -m benchmarks.bench_explain "$(SHARED)/data/youtube_trending_2025_26.parquet"
+	$(BIN)/python -m benchmarks.bench_collect "$(SHARED)"
 	$(BIN)/python -m benchmarks.bench_api
+
+bench-peers: $(VENV)/.installed-dev ## the pages beside Datasette and a pandas page: make bench-peers SHARED=path
+	@test -n "$(SHARED)" || { echo "Say where the data is: make bench-peers SHARED=path"; exit 2; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements-peers.txt
+	$(BIN)/python -m benchmarks.bench_peers "$(SHARED)/data/youtube_trending_2025_26.parquet"
 
 bench-model: $(VENV)/.installed-training ## the shipped model against PyTorch, after `make train`: make bench-model DATA=folder
 	@test -n "$(DATA)" || { echo "Say where the data is: make bench-model DATA=path"; exit 2; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	$(BIN)/python -m benchmarks.bench_scoring "$(DATA)"
+
+screenshots: $(VENV)/.installed-dev ## take docs/images anew, from the real dashboard with sample data
+	$(BIN)/python docs/screenshots.py
 
 train: $(VENV)/.installed-training ## make model/ anew: make train DATA=folder-of-parquet-files [JUDGE=folder]
 	@test -n "$(DATA)" || { echo "Say where the data is: make train DATA=path (or learn from your own: make train-own)"; exit 2; }

@@ -1,229 +1,191 @@
-"""Server time of each page, cold and warm, at 1% and at all of a data set.
+"""Server time of each page and of each change of its filters, at 1% and at all of a data set, and at ten times as much.
 
-    python benchmarks/bench_pages.py videos.parquet [--share 0.01 1] [--pages home trending]
-    python benchmarks/bench_pages.py --home FOLDER            # a MILES_HOME that is filled already; nothing is imported
+    python -m benchmarks.bench_pages videos.parquet [--sizes 0.01 1 10] [--rounds N] [--keep FOLDER]
 
-For each share the videos of that part of the channels are imported and scored in a fresh MILES_HOME by the
-commands that a person would use. Then, in a process of its own for each page, the page is run as Streamlit runs
-it (the frame in Home.py, then the page; no browser):
+For each size a fresh Miles is filled (see setup.py; beyond 1 each video is there several times: synthetic) and its dashboard
+served in a process of its own. One visitor (visitor.py) comes over loopback, as a browser would:
 
-    cold     first run of a new process: imports, connection, model and all caches empty
-    renewed  the median of five runs, each with the page's cached reads dropped: every query runs
-    warm     the median of five runs, as a second visitor meets it
+    first     the page is opened as the first one ever of a new server: imports, connection, empty caches
+    painted   warm: from the click to the first thing that the page draws
+    warm      warm: from the click to the end of the script, all of it arrived
+    change    a filter is set, or another view chosen, that nobody has asked for: its queries run
 
-Then each change of Trending that a reader makes: every order, every filter, both ends of the list, similar titles, as a
-table. Of each the first run, whose cached reads are all dropped ("asked"), and the median of five as the next
-visitor meets it ("warm"); and the 95th percentile and the worst of both over all changes. A niche is pinned to Home.
+Prints median and 95th percentile; exits with 1 where a bar is missed (MOST_… below).
 """
 
 import argparse
-import logging
-import multiprocessing
-import os
-import statistics
-import subprocess
+import asyncio
+import random
 import sys
-import tempfile
 import time
-import warnings
+from collections import defaultdict
 from pathlib import Path
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
+from benchmarks import clicks, setup
+from benchmarks.visitor import Answer, Visitor
 
-from miles import settings
+MOST_MS = 300.0  # 95th percentile of each page and of its changes, at all of the data
+MOST_TIMES = 2.0  # as long at ten times the data
+MOST_PAINTED_MS = 500.0
+RUNS = 20  # warm runs of each page
+SEED = 7
 
-PROJECT = Path(__file__).resolve().parent.parent
-RUNS = 5
+Times = dict[tuple[str, str], list[float]]  # (page, what) -> seconds
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path, nargs="?")
-    parser.add_argument("--share", type=float, nargs="+", default=[0.01, 1.0], help="parts of the channels, 0..1")
-    parser.add_argument("--home", type=Path, help="a filled MILES_HOME to read instead of importing")
-    parser.add_argument("--pages", nargs="+", help="names of pages; all without it")
+    parser.add_argument("file", type=Path)
+    parser.add_argument(
+        "--sizes", type=float, nargs="+", default=[0.01, 1.0, 10.0],
+        help="shares of the channels up to 1; beyond, copies of all (with --fraction, of that share)",
+    )  # fmt: skip
+    parser.add_argument("--fraction", type=float, default=1.0, help="take this share for all of the data (a trial)")
+    parser.add_argument("--rounds", type=int, default=3, help="times that each kind of change is made on each page")
+    parser.add_argument("--keep", type=Path, help="a folder for what was filled, to be used again")
     given = parser.parse_args()
-    if (given.file is None) == (given.home is None):
-        parser.error("give a file to import, or --home")
-    print(f"{'share':>6} {'candidates':>11} {'page':<18} {'cold s':>7} {'renewed s':>10} {'warm s':>7}")
-    if given.home:
-        os.environ.update(MILES_HOME=str(given.home.resolve()), MILES_START_WORKER="0")
-        settings.load.cache_clear()
-        time_pages("", given.pages)
-        return
-    for share in given.share:
-        with tempfile.TemporaryDirectory(prefix="miles-bench-") as folder:
-            os.environ.update(MILES_HOME=folder, MILES_START_WORKER="0")
-            os.environ.pop("DATABASE_URL", None)
-            settings.load.cache_clear()
-            fill(given.file.resolve(), share, Path(folder))
-            time_pages(f"{share:.0%}", given.pages)
-
-
-def fill(file: Path, share: float, folder: Path) -> None:
-    """Fill a Miles with a share of the file."""
-    from miles import db  # keeps the embedded server alive between the commands
-
-    db.ready()
-    source = file if share >= 1 else sample_channels(file, share, folder / "share.parquet")
-    for command in (["import", str(source)], ["score"]):
+    p95: dict[float, dict[str, float]] = {}
+    failed: list[str] = []
+    for size in given.sizes:
+        copies = max(round(size), 1)
+        name = f"{size:.0%} of the data" if copies == 1 else f"synthetic, {copies} times the data"
+        print(f"## {name}", flush=True)
         begun = time.perf_counter()
-        miles = [sys.executable, "-W", "ignore", "-m", "miles", *command]
-        subprocess.run(miles, cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
-        print(f"{share:>6.0%} {command[0]} took {time.perf_counter() - begun:.0f} s", flush=True)
+        with setup.filled(given.file, min(size, 1.0) * given.fraction, copies, given.keep) as home:
+            print(f"filled in {time.perf_counter() - begun:.0f} s", flush=True)
+            known = _words()
+            times, errors, memory = _measure(home, known, given.rounds)
+        p95[size] = _report(times, memory)
+        failed += [f"{name}: {one}" for one in errors]
+        if size == 1:
+            failed += _missed(times)
+    for page, slow in p95.get(10.0, {}).items():
+        usual = max(p95.get(1.0, {}).get(page, slow), 1.0)
+        print(f"ten times the data, {page}: {slow / usual:.2f} times as long (at most {MOST_TIMES:.0f})")
+        if slow > MOST_TIMES * usual:
+            failed.append(f"{page}: {slow / usual:.2f} times as long at ten times the data")
+    print("\n".join(["Missed:", *failed]) if failed else "All bars are met, no error.")
+    sys.exit(bool(failed))
 
 
-def time_pages(share: str, names: list[str] | None) -> None:
-    """Print a line for each page, and then one for each change of Trending."""
-    from sqlalchemy import text
-
-    from miles import db, niches
-
-    db.ready()
-    with db.transaction("viewer", settings.load().user) as connection:
-        candidates = connection.scalar(text("SELECT count(*) FROM candidates WHERE viral_score IS NOT NULL"))
-        if not niches.niches(connection, pinned=True):
-            niches.save(connection, "The", "q=the&within=30+days")
-    for page in sorted((PROJECT / "pages").glob("*.py")):
-        if names and page.stem not in names:
-            continue
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            cold, renewed, warm = pool.apply(open_page, (page,))
-        print(f"{share:>6} {candidates:>11,} {page.stem:<18} {cold:>7.2f} {renewed:>10.3f} {warm:>7.3f}", flush=True)
-    if not names or "trending" in names:
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            times = pool.apply(change_trending)
-        print(f"{share:>6} {'a change of Trending':<48} {'asked ms':>9} {'warm ms':>8}")
-        for name, (asked, warm) in times.items():
-            print(f"{share:>6} {name:<48} {asked * 1e3:>9.0f} {warm * 1e3:>8.0f}")
-        for name, pick in (("95th percentile", lambda of: statistics.quantiles(of, n=20)[-1]), ("worst", max)):
-            print(f"{share:>6} {name:<48}", *(f"{pick(of) * 1e3:>8.0f}" for of in zip(*times.values(), strict=True)))
-    db.close()
-
-
-def sample_channels(file: Path, share: float, target: Path) -> Path:
-    """Write the rows of a share of the channels, chosen by their order of appearance."""
-    table = pq.read_table(file)
-    channels = pc.unique(table["channel_id"])
-    step = round(1 / share)
-    pq.write_table(
-        table.filter(pc.is_in(table["channel_id"], channels.take(list(range(0, len(channels), step))))), target
-    )
-    return target
-
-
-def changes() -> dict[str, dict[str, str | list[str]]]:
-    """Addresses of Trending by what a reader did, made from what the data hold."""
-    from sqlalchemy import text
-
-    from miles import addresses, browse, db, similar
+def _words() -> clicks.Words:
+    from miles import db
 
     with db.transaction("viewer") as connection:
-        options = browse.options(connection)
-        word = connection.scalar(
-            text("SELECT substring(title, '[[:alpha:]]{4,}') FROM candidates WHERE language LIKE 'en%' LIMIT 1")
+        return clicks.words(connection)
+
+
+def _measure(home: Path, known: clicks.Words, rounds: int) -> tuple[Times, list[str], float]:
+    times: Times = defaultdict(list)
+    errors: list[str] = []
+
+    def note(page: str, what: str, answer: Answer) -> None:
+        times[page, what].append(answer.finished)
+        if what == "warm":
+            times[page, "painted"].append(answer.painted)
+        errors.extend(answer.errors)
+
+    for path in clicks.PAGES:
+        print(f"  first: {clicks.page_name(path)}", flush=True)
+        with setup.serving(home) as dashboard:
+            note(clicks.page_name(path), "first", asyncio.run(_once(dashboard.address, path)))
+    with setup.serving(home) as dashboard:
+        asyncio.run(_visit(dashboard.address, known, rounds, note))
+        memory = dashboard.memory()
+    return times, errors, memory
+
+
+async def _once(address: str, path: str) -> Answer:
+    async with Visitor(address) as visitor:
+        return await visitor.open(path)
+
+
+async def _visit(address: str, known: clicks.Words, rounds: int, note) -> None:  # type: ignore[no-untyped-def]
+    async with Visitor(address) as visitor:
+
+        async def fresh(path: str) -> None:
+            """The page as a new visitor finds it. Without it there is nothing to measure."""
+            if wrong := (await visitor.open(path)).errors:
+                raise SystemExit("\n".join(wrong))
+
+        for path in clicks.PAGES:
+            await fresh(path)
+        print("  warm", flush=True)
+        for _ in range(RUNS):  # page after page, so that what else the machine does weighs on all
+            for path in clicks.PAGES:
+                note(clicks.page_name(path), "warm", await visitor.go(path))
+        for path in clicks.PAGES:
+            page = clicks.page_name(path)
+            await fresh(path)
+            for click in clicks.views(visitor) * 2:
+                if all(visitor.has(key) for key in click.values):
+                    note(page, click.kind, await visitor.choose(**click.values))
+        for path in clicks.FILTERED:
+            page = clicks.page_name(path)
+            changes = clicks.filters(known, random.Random(SEED))
+            for number in range(15 * rounds):
+                click = next(changes)
+                if number % 15 == 0:
+                    print(f"  {page}: round {number // 15 + 1} of {rounds}", flush=True)
+                await fresh(path)
+                note(page, click.kind, await visitor.choose(**click.values))
+        await _turn(visitor, rounds, note)
+
+
+async def _turn(visitor: Visitor, rounds: int, note) -> None:  # type: ignore[no-untyped-def]
+    """Trending's pages, one after the other and the last; one video's details, and those like it."""
+    for _ in range(rounds):
+        await visitor.open("trending")
+        for name in ("next", "next", "last", "previous"):
+            if visitor.can_press(f"page-{name}"):
+                note("Trending", f"{name} page", await visitor.press(f"page-{name}"))
+        opening = visitor.keys("open-trending-")
+        for key in opening[:3]:
+            video = key.removeprefix("open-trending-")
+            note("Trending", "details", await visitor.press(key))
+            note("Trending", "like this video", await visitor.open(f"trending?like={video}"))
+
+
+def _report(times: Times, memory: float) -> dict[str, float]:
+    """Print a line for each page and one for each of its changes; returns the pages' 95th percentiles in ms."""
+    print(f"{'page':<16} {'first':>7} {'painted p50':>12} {'p95':>6} {'warm p50':>9} {'p95':>6} {'change p50':>11} {'p95':>6} {'max ms':>7}")  # fmt: skip
+    found: dict[str, float] = {}
+    for page in map(clicks.page_name, clicks.PAGES):
+        first, painted, warm = (setup.spread(times[page, what]) for what in ("first", "painted", "warm"))
+        changes = setup.spread(_changes(times, page))
+        found[page] = max(warm[1], changes[1] if changes[1] == changes[1] else 0.0)
+        print(
+            f"{page:<16} {first[0]:>7.0f} {painted[0]:>12.0f} {painted[1]:>6.0f} {warm[0]:>9.0f} {warm[1]:>6.0f}"
+            f" {changes[0]:>11.0f} {changes[1]:>6.0f} {changes[2]:>7.0f}"
         )
-        some = browse.page(connection, browse.Filters(), "views", 50).rows[-1]
-        alike = None if similar.unavailable(connection) else some.candidate_id
-        middle = addresses.place_text(browse.Place("after", some.views, some.candidate_id))
-    filters: dict[str, dict[str, str | list[str]]] = {
-        "a word": {"q": str(word)},
-        "a phrase": {"q": '"how to"'},
-        "the beginning of a word": {"q": "cook*"},
-        "one word or another, not a third": {"q": "the OR a -official"},
-        "all but a word": {"q": "-the"},
-        "the greatest category": {"category": next(iter(options.categories))},
-        "the smallest category": {"category": list(options.categories)[-1]},
-        "a language": {"language": list(options.languages)[1]},
-        "a format": {"format": "Short"},
-        "two durations": {"duration": ["30–60 s", "1–3 min"]},
-        "a channel's word": {"channel": "music"},
-        "the last week": {"within": "7 days"},
-        "the last day": {"within": "1 day"},
-        "scores from 20": {"score": ["20", "100"]},
-        "scores to 3": {"score": ["0", "3"]},
-        "views from 1M": {"views": "1000000"},
-        "3 times the usual": {"multiple": "3"},
-        "100K views a day": {"velocity": "100000"},
-        "four at once": {
-            "q": str(word), "category": next(iter(options.categories)), "language": "en", "within": "90 days"
-        },
-        "what nobody has": {"q": "zzzzzz"},
-    }  # fmt: skip
-    asked: dict[str, dict[str, str | list[str]]] = {"nothing": {}, "as a table": {"view": "Table"}}
-    for sort in addresses.SORTS.values():
-        asked[sort] = {"sort": sort}
-        asked[f"{sort}, the last page"] = {"sort": sort, "at": "last"}
-    asked["By views, a page in the middle"] = {"sort": "By views", "at": middle}
-    for name, address in filters.items():
-        asked[name] = address
-        asked[f"{name}, by measured velocity, the last page"] = {
-            **address,
-            "sort": "By measured velocity",
-            "at": "last",
-        }
-    if alike:
-        asked["similar titles"] = {"like": alike}
-        asked["similar titles of the last month"] = {"like": alike, "within": "30 days"}
-    return asked
+    for (page, what), seconds in sorted(times.items()):
+        if what not in ("first", "painted", "warm"):
+            middle, high, top = setup.spread(seconds)
+            print(f"  {page:<16} {what:<34} {middle:>6.0f} {high:>6.0f} {top:>6.0f}  of {len(seconds)}")
+    print(f"memory of the dashboard at the end: {memory:,.0f} MB", flush=True)
+    return found
 
 
-def change_trending() -> dict[str, tuple[float, float]]:
-    """Seconds that each change takes when its reads are asked anew, and when somebody asked the same before."""
-    warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
-    import streamlit as st
-    from streamlit.testing.v1 import AppTest
-
-    times = {}
-    first = AppTest.from_file(str(PROJECT / "Home.py"), default_timeout=120)
-    first.switch_page("pages/trending.py").run()
-    for name, address in changes().items():
-        test = AppTest.from_file(str(PROJECT / "Home.py"), default_timeout=120)
-        test.switch_page("pages/trending.py")
-        for key, value in address.items():
-            test.query_params[key] = value
-
-        def run(test: AppTest = test, name: str = name) -> float:
-            begun = time.perf_counter()
-            test.run()
-            seconds = time.perf_counter() - begun
-            if test.exception or test.error:
-                raise RuntimeError(f"{name}: {(*test.exception, *test.error)[0].value}")
-            return seconds
-
-        st.cache_data.clear()
-        times[name] = (run(), statistics.median(run() for _ in range(RUNS)))
-    return times
+def _changes(times: Times, page: str) -> list[float]:
+    return [
+        one
+        for (of, what), seconds in times.items()
+        if of == page and what not in ("first", "painted", "warm")
+        for one in seconds
+    ]
 
 
-def open_page(page: Path) -> tuple[float, float, float]:
-    """Seconds of the cold run, and the medians of the renewed and the warm ones."""
-    warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)  # Streamlit misses its server, which is not what is measured
-    started = time.perf_counter()
-    import streamlit as st
-    from streamlit.testing.v1 import AppTest
-
-    test = AppTest.from_file(str(PROJECT / "Home.py"), default_timeout=120)
-    test.switch_page(str(page.relative_to(PROJECT)))
-
-    def run() -> float:
-        begun = time.perf_counter()
-        test.run()
-        seconds = time.perf_counter() - begun
-        if test.exception or test.error:
-            raise RuntimeError(f"{page.name}: {(*test.exception, *test.error)[0].value}")
-        return seconds
-
-    run()
-    cold = time.perf_counter() - started
-    renewed = []
-    for _ in range(RUNS):
-        st.cache_data.clear()
-        renewed.append(run())
-    return cold, statistics.median(renewed), statistics.median(run() for _ in range(RUNS))
+def _missed(times: Times) -> list[str]:
+    missed = []
+    for page in map(clicks.page_name, clicks.PAGES):
+        for what, most, seconds in (
+            ("painted", MOST_PAINTED_MS, times[page, "painted"]),
+            ("warm", MOST_MS, times[page, "warm"]),
+            ("change", MOST_MS, _changes(times, page)),
+        ):
+            if seconds and (slow := setup.spread(seconds)[1]) > most:
+                missed.append(f"{page}, {what}: {slow:.0f} ms (at most {most:.0f})")
+    return missed
 
 
 if __name__ == "__main__":

@@ -139,7 +139,7 @@ def wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
     deadline = time.monotonic() + START
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            with urllib.request.urlopen(address, timeout=2):
+            with urllib.request.urlopen(address, timeout=2):  # noqa: S310  # our own address
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
@@ -290,7 +290,7 @@ def _vectors(copies: int) -> None:
 
 # What differs in the nth copy, by table: its key and that of its channel, all moments, the counts. A score is a little less
 # for each copy, so that they do not all stand side by side.
-_KEY, _CHANNEL = "candidate_id || '~' || n", "channel_key || '~' || n"
+_KEYS = ("candidate_id", "video_id", "channel_key", "channel_id")
 _MOMENTS = ("published_at", "published_about", "observed_at", "first_seen_at", "last_seen_at", "outcome_at")
 _COUNTS = ("views", "likes", "comments")
 _RATES = (
@@ -358,22 +358,17 @@ def _copy(number: int) -> None:
 
 
 def _changed(column: str) -> str:
-    back = f"interval '{SHIFT.total_seconds():.0f} seconds' * n"
-    if column == "candidate_id":
-        return _KEY
-    if column in ("video_id", "channel_id"):
-        return f"{column} || '~' || n"
-    if column == "channel_key":
-        return _CHANNEL
-    if column in _MOMENTS:
-        return f"{column} - {back}"
-    if column == "observed_day":
-        return f"((observed_at - {back}) AT TIME ZONE 'UTC')::date"
-    if column in _COUNTS:
-        return f"({column} * (1 + 0.03 * n))::bigint"
-    if column in _RATES:
-        return f"{column} * (1 + 0.03 * n)"
-    return f"{column} * (1 - 0.01 * n)" if column == "viral_score" else column
+    """A column of the nth copy as SQL."""
+    back, key = f"interval '{SHIFT.total_seconds():.0f} seconds' * n", f"{column} || '~' || n"
+    own = {
+        **dict.fromkeys(_KEYS, key),
+        **dict.fromkeys(_MOMENTS, f"{column} - {back}"),
+        **dict.fromkeys(_COUNTS, f"({column} * (1 + 0.03 * n))::bigint"),
+        **dict.fromkeys(_RATES, f"{column} * (1 + 0.03 * n)"),
+        "observed_day": f"((observed_at - {back}) AT TIME ZONE 'UTC')::date",
+        "viral_score": "viral_score * (1 - 0.01 * n)",
+    }
+    return own.get(column, column)
 
 
 def _make_index(definition: str) -> None:

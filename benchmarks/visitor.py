@@ -51,6 +51,8 @@ class _Widget:
     integer: bool
     parameter: str  # of the address, "" where it is not bound to it
     fragment: str
+    options: tuple[str, ...]
+    disabled: bool
 
 
 class Visitor:
@@ -104,7 +106,7 @@ class Visitor:
         return await self._rerun(page_name=self._path, since=self._asked)
 
     async def go(self, path: str) -> Answer:
-        """Choose a page in the navigation."""
+        """Choose a page in the navigation; its address for the home page is ""."""
         self._path, self._page, self._query = path, self._pages[path], {}
         self._values = {}
         return await self._rerun()
@@ -133,9 +135,26 @@ class Visitor:
         """Whether a widget with this key is on the page."""
         return key in self._widgets
 
+    def can_press(self, key: str) -> bool:
+        """Whether a button is on the page that is not greyed out."""
+        return key in self._widgets and not self._widgets[key].disabled
+
     def keys(self, beginning: str) -> list[str]:
         """The keys of the widgets on the page that begin so."""
         return [key for key in self._widgets if key.startswith(beginning)]
+
+    def options(self, key: str) -> tuple[str, ...]:
+        """What a widget that is on the page offers."""
+        return self._widget(key).options
+
+    def kind(self, key: str) -> str:
+        """What Streamlit calls this sort of widget."""
+        return self._widget(key).kind
+
+    @property
+    def choices(self) -> list[str]:
+        """The keys of the lists and rows of buttons on the page that one of several is chosen from."""
+        return [key for key, one in self._widgets.items() if one.kind in ("selectbox", "button_group") and one.options]
 
     def _widget(self, key: str) -> _Widget:
         try:
@@ -262,7 +281,11 @@ class Visitor:
             key = identity.split("-", 2)[2]
             integer = kind == "number_input" and drawn.data_type == NumberInput.INT
             parameter = getattr(drawn, "query_param_key", "")
-            self._widgets[key] = _Widget(identity, kind, integer, parameter, message.delta.fragment_id)
+            options = tuple(getattr(one, "content", one) for one in getattr(drawn, "options", ()))
+            disabled = getattr(drawn, "disabled", False)
+            self._widgets[key] = _Widget(
+                identity, kind, integer, parameter, message.delta.fragment_id, options, disabled
+            )
             if getattr(drawn, "set_value", False):  # the script has chosen another value
                 self._values.pop(identity, None)
 
