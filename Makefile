@@ -36,6 +36,7 @@ bench: $(VENV)/.installed-dev ## the benchmarks, on real data: make bench SHARED
 	@test -n "$(SHARED)" || { echo "Say where the data is: make bench SHARED=path"; exit 2; }
 	$(BIN)/python -m benchmarks.bench_import "$(SHARED)/data/youtube_trending_2025_26.parquet"
 	$(BIN)/python -m benchmarks.bench_rollup "$(SHARED)/data/youtube_trending_2025_26.parquet"
+	$(BIN)/python -m benchmarks.bench_thin
 	$(BIN)/python -m benchmarks.bench_score "$(SHARED)/data/youtube_trending_2025_26.parquet"
 	$(BIN)/python -m benchmarks.bench_pages "$(SHARED)/data/youtube_trending_2025_26.parquet"
 	$(BIN)/python -m benchmarks.bench_users "$(SHARED)/data/youtube_trending_2025_26.parquet"
