@@ -27,7 +27,8 @@ pytestmark = [
     pytest.mark.usefixtures("database"),
 ]
 LONGEST_DESCRIPTION = 5000  # characters
-OTHER_TYPES = ("EgIQAg==", "EgIQAvABAQ==", "EgIQAw==", "EgIQA_ABAQ==")  # searches for channels and for playlists
+# Searches for channels and for playlists: what they list are no videos.
+OTHER_TYPES = ("EgIQAg==", "EgIQAvABAQ==", "EgIQAw==", "EgIQA_ABAQ==")
 WATCHING = ("watch_page", "next", "player", "player_part", "reel_item_watch")
 SLACK = timedelta(days=1)  # of a date that yt-dlp works out from "3 weeks ago" at the moment it is asked
 
