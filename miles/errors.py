@@ -59,6 +59,16 @@ class ImageRefused(MilesError):
         self.status = status
 
 
+class ClipRefused(MilesError):
+    """A clip can't be used. `kind` says why."""
+
+    def __init__(self, message: str, kind: str) -> None:
+        super().__init__(message)
+        #: of the file: empty | too_large | not_a_video | no_picture | damaged | too_many_pixels;
+        #: of reading it: took_too_long | too_much_memory; of where it lies: missing | too_many
+        self.kind = kind
+
+
 class StorageUnavailable(MilesError):
     """Where pictures and clips lie can't be reached, refuses us, or is full."""
 
