@@ -13,6 +13,9 @@ from starlette.routing import Mount, Route
 FOLDER = Path(__file__).parent
 
 if __name__ == "Home":  # the server's import, not a visitor's run
+    # Before there are visitors: where two come first at once, plotly would find for the one what the other has half imported.
+    import pandas  # noqa: F401
+
     from miles.api_beside import Beside
     from miles.downloads import download
 
