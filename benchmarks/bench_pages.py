@@ -85,7 +85,9 @@ def _measure(home: Path, known: clicks.Words, rounds: int) -> tuple[Times, list[
             times[page, "painted"].append(answer.painted)
         errors.extend(answer.errors)
 
-    for path in clicks.PAGES:
+    with setup.serving(home) as dashboard:
+        pages = asyncio.run(_pages(dashboard.address))
+    for path in pages:
         print(f"  first: {clicks.page_name(path)}", flush=True)
         with setup.serving(home) as dashboard:
             note(clicks.page_name(path), "first", asyncio.run(_once(dashboard.address, path)))
@@ -93,6 +95,12 @@ def _measure(home: Path, known: clicks.Words, rounds: int) -> tuple[Times, list[
         asyncio.run(_visit(dashboard.address, known, rounds, note))
         memory = dashboard.memory()
     return times, errors, memory
+
+
+async def _pages(address: str) -> list[str]:
+    async with Visitor(address) as visitor:
+        await visitor.open()
+        return visitor.pages
 
 
 async def _once(address: str, path: str) -> Answer:
@@ -108,13 +116,14 @@ async def _visit(address: str, known: clicks.Words, rounds: int, note) -> None: 
             if wrong := (await visitor.open(path)).errors:
                 raise SystemExit("\n".join(wrong))
 
-        for path in clicks.PAGES:
+        await fresh("")
+        for path in visitor.pages:
             await fresh(path)
         print("  warm", flush=True)
         for _ in range(RUNS):  # page after page, so that what else the machine does weighs on all
-            for path in clicks.PAGES:
+            for path in visitor.pages:
                 note(clicks.page_name(path), "warm", await visitor.go(path))
-        for path in clicks.PAGES:
+        for path in visitor.pages:
             page = clicks.page_name(path)
             await fresh(path)
             for click in clicks.views(visitor) * 2:
@@ -150,7 +159,7 @@ def _report(times: Times, memory: float) -> dict[str, float]:
     """Print a line for each page and one for each of its changes; returns the pages' 95th percentiles in ms."""
     print(f"{'page':<16} {'first':>7} {'painted p50':>12} {'p95':>6} {'warm p50':>9} {'p95':>6} {'change p50':>11} {'p95':>6} {'max ms':>7}")  # fmt: skip
     found: dict[str, float] = {}
-    for page in map(clicks.page_name, clicks.PAGES):
+    for page in dict.fromkeys(page for page, _ in times):
         first, painted, warm = (setup.spread(times[page, what]) for what in ("first", "painted", "warm"))
         changes = setup.spread(_changes(times, page))
         found[page] = max(warm[1], changes[1] if changes[1] == changes[1] else 0.0)
@@ -177,7 +186,7 @@ def _changes(times: Times, page: str) -> list[float]:
 
 def _missed(times: Times) -> list[str]:
     missed = []
-    for page in map(clicks.page_name, clicks.PAGES):
+    for page in dict.fromkeys(page for page, _ in times):
         for what, most, seconds in (
             ("painted", MOST_PAINTED_MS, times[page, "painted"]),
             ("warm", MOST_MS, times[page, "warm"]),

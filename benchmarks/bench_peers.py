@@ -47,7 +47,7 @@ SEED = 11
 SQL_LIMIT = 60_000  # ms that Datasette gives a query; its own default is 1,000
 SQL = {
     "fastest": """
-        SELECT videos.video_id, title, channel_title, views, velocity, multiple
+        SELECT videos.video_id, videos.title, channel_title, views, velocity, multiple
         FROM videos JOIN titles ON titles.rowid = videos.rowid
         WHERE titles MATCH :q AND category_name = :category AND published_at >= :since
         ORDER BY velocity DESC LIMIT 24

@@ -11,7 +11,6 @@ from sqlalchemy import Connection, text
 
 from benchmarks.visitor import Value, Visitor
 
-PAGES = ("", "trending", "scores", "title_patterns", "score_lab", "recommendations", "operations", "model")
 FILTERED = ("trending", "scores", "title_patterns")
 BANDS = ("15–30 s", "30–60 s", "1–3 min", "3–10 min", "10–60 min")
 FORMS = ("Number", "Question", "Emoji", "Quotation marks", "Hashtag", "MOSTLY CAPITALS", "How to", "I, my, we")

@@ -7,7 +7,7 @@ there several times: a synthetic multiple, to see what grows with the data.
     with setup.filled(Path("videos.parquet"), share=0.01) as home, setup.serving(home) as dashboard:
         ...
 
-All times of a data set's part are those of whole channels, chosen by their order of appearance.
+A share is one of the channels, with all of their videos, chosen by their order of appearance.
 """
 
 import json
@@ -21,7 +21,6 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -379,6 +378,3 @@ def _make_index(definition: str) -> None:
     with db.transaction("owner") as connection:
         connection.execute(text("SET LOCAL maintenance_work_mem = '512MB'"))
         connection.execute(text(definition))
-
-
-warnings.filterwarnings("ignore", "XDG_RUNTIME_DIR is not set")

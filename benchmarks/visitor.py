@@ -131,6 +131,11 @@ class Visitor:
         widget = self._widget(key)
         return await self._rerun(pressed=WidgetState(id=widget.id, trigger_value=True), fragment=widget.fragment)
 
+    @property
+    def pages(self) -> list[str]:
+        """The addresses in the navigation, that of the home page as ""; known once a page was opened."""
+        return list(self._pages)
+
     def has(self, key: str) -> bool:
         """Whether a widget with this key is on the page."""
         return key in self._widgets

@@ -94,8 +94,11 @@ def main() -> None:
             for shot in SHOTS:
                 if not given.only or shot.name in given.only:
                     with reader(chromium, shot.width, shot.scheme) as context:
-                        page = open_page(context, f"{dashboard}/{shot.path}")
-                        _take(page, shot)
+                        try:
+                            _take(open_page(context, f"{dashboard}/{shot.path}"), shot)
+                        except Exception:
+                            print((Path(folder) / "log").read_text("utf-8", "replace")[-4000:], file=sys.stderr)
+                            raise
             chromium.close()
 
 
