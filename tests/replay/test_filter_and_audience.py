@@ -10,7 +10,7 @@ from replaying import Replay
 from sqlalchemy import text
 from yt_dlp.utils import match_filter_func
 
-from miles import collecting, db
+from miles import collecting, db, health
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -132,3 +132,25 @@ def test_a_hashtags_page_is_asked_for_in_its_region(replay: Replay, sent: list[d
     pages = [one for one in sent if one["path"].startswith("/hashtag/")]
     assert pages
     assert all("gl=BR" in one["cookie"] for one in pages)
+
+
+def test_the_canary_of_youtube_is_one_request_and_passes_what_was_recorded(replay: Replay) -> None:
+    canary = health.ask("youtube")
+    assert (canary.passed, canary.reason) == (True, None)
+    assert canary.requests == replay.requests() == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        ({"action": "empty_json"}, "transient"),
+        ({"action": "garbage"}, "extractor"),
+        ({"action": "status", "status": 503}, "transient"),
+        ({"action": "status", "status": 429}, "rate_limited"),
+    ],
+)
+def test_the_canary_fails_with_the_kind_of_what_went_wrong(replay: Replay, fault: dict[str, Any], kind: str) -> None:
+    replay.faults({"match": {"endpoint": "search"}, **fault})
+    canary = health.ask("youtube")
+    assert (canary.passed, canary.error_kind) == (False, kind)
+    assert canary.reason
