@@ -19,6 +19,7 @@ import random
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import clicks, setup
@@ -31,6 +32,7 @@ RUNS = 20  # warm runs of each page
 SEED = 7
 
 Times = dict[tuple[str, str], list[float]]  # (page, what) -> seconds
+Note = Callable[[str, str, Answer], None]  # page, what, what came back
 
 
 def main() -> None:
@@ -92,7 +94,7 @@ def _measure(home: Path, known: clicks.Words, rounds: int) -> tuple[Times, list[
         with setup.serving(home) as dashboard:
             note(clicks.page_name(path), "first", asyncio.run(_once(dashboard.address, path)))
     with setup.serving(home) as dashboard:
-        asyncio.run(_visit(dashboard.address, known, rounds, note))
+        asyncio.run(_visit(dashboard.address, known, rounds, note, errors))
         memory = dashboard.memory()
     return times, errors, memory
 
@@ -108,24 +110,25 @@ async def _once(address: str, path: str) -> Answer:
         return await visitor.open(path)
 
 
-async def _visit(address: str, known: clicks.Words, rounds: int, note) -> None:  # type: ignore[no-untyped-def]
+async def _visit(address: str, known: clicks.Words, rounds: int, note: Note, errors: list[str]) -> None:
     async with Visitor(address) as visitor:
 
-        async def fresh(path: str) -> None:
-            """The page as a new visitor finds it. Without it there is nothing to measure."""
-            if wrong := (await visitor.open(path)).errors:
-                raise SystemExit("\n".join(wrong))
+        async def fresh(path: str) -> bool:
+            """Open the page as a new visitor does, untimed; whether there is something to measure."""
+            answer = await visitor.open(path)
+            errors.extend(answer.errors)
+            return not answer.errors
 
         await fresh("")
-        for path in visitor.pages:
-            await fresh(path)
+        sound = [path for path in visitor.pages if await fresh(path)]
         print("  warm", flush=True)
         for _ in range(RUNS):  # page after page, so that what else the machine does weighs on all
-            for path in visitor.pages:
+            for path in sound:
                 note(clicks.page_name(path), "warm", await visitor.go(path))
-        for path in visitor.pages:
+        for path in sound:
             page = clicks.page_name(path)
-            await fresh(path)
+            if not await fresh(path):
+                continue
             for click in clicks.views(visitor) * 2:
                 if all(visitor.has(key) for key in click.values):
                     note(page, click.kind, await visitor.choose(**click.values))
@@ -136,12 +139,12 @@ async def _visit(address: str, known: clicks.Words, rounds: int, note) -> None: 
                 click = next(changes)
                 if number % 15 == 0:
                     print(f"  {page}: round {number // 15 + 1} of {rounds}", flush=True)
-                await fresh(path)
-                note(page, click.kind, await visitor.choose(**click.values))
+                if await fresh(path):
+                    note(page, click.kind, await visitor.choose(**click.values))
         await _turn(visitor, rounds, note)
 
 
-async def _turn(visitor: Visitor, rounds: int, note) -> None:  # type: ignore[no-untyped-def]
+async def _turn(visitor: Visitor, rounds: int, note: Note) -> None:
     """Trending's pages, one after the other and the last; one video's details, and those like it."""
     for _ in range(rounds):
         await visitor.open("trending")
