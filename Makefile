@@ -14,11 +14,11 @@ run: $(VENV)/.installed ## start Miles: database, worker and dashboard on http:/
 	$(BIN)/python -m miles up
 
 test: $(VENV)/.installed-dev ## run all tests that need nothing but this checkout
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical
 
 test-shared: $(VENV)/.installed-dev ## tests on real recordings and data: make test-shared SHARED=path
 	@test -n "$(SHARED)" || { echo "Say where the recordings and data are: make test-shared SHARED=path"; exit 2; }
-	MILES_SHARED="$(abspath $(SHARED))" $(BIN)/python -m pytest tests/replay
+	MILES_SHARED="$(abspath $(SHARED))" $(BIN)/python -m pytest -n logical tests/replay
 
 test-training: $(VENV)/.installed-training ## tests of the training code (installs PyTorch); SHARED=path adds the judge's
 	$(if $(SHARED),MILES_SHARED="$(abspath $(SHARED))") $(BIN)/python -m pytest tests/training
@@ -36,6 +36,7 @@ bench: $(VENV)/.installed-dev ## the benchmarks, on real data: make bench SHARED
 	@test -n "$(SHARED)" || { echo "Say where the data is: make bench SHARED=path"; exit 2; }
 	$(BIN)/python -m benchmarks.bench_import "$(SHARED)/data/youtube_trending_2025_26.parquet"
 	$(BIN)/python -m benchmarks.bench_rollup "$(SHARED)/data/youtube_trending_2025_26.parquet"
+	$(BIN)/python -m benchmarks.bench_patterns
 	$(BIN)/python -m benchmarks.bench_thin
 	$(BIN)/python -m benchmarks.bench_score "$(SHARED)/data/youtube_trending_2025_26.parquet"
 	$(BIN)/python -m benchmarks.bench_pages "$(SHARED)/data/youtube_trending_2025_26.parquet"

@@ -144,6 +144,43 @@ def test_a_planted_lift_is_found_within_its_interval():
     assert 89 <= covered <= 100  # 95% intervals
 
 
+def bootstrapped(
+    rng: np.random.Generator, outcomes: np.ndarray, has: np.ndarray, channels: np.ndarray
+) -> tuple[float, float]:
+    """The lift's 95% interval from 1,000 draws of whole channels."""
+    sizes = np.bincount(channels)
+    y = outcomes - (np.bincount(channels, weights=outcomes) / sizes)[channels]
+    x = has - (np.bincount(channels, weights=has) / sizes)[channels]
+    products, squares = np.bincount(channels, weights=x * y), np.bincount(channels, weights=x * x)
+    drawn = rng.multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size=1000)
+    low, high = np.quantile(drawn @ products / (drawn @ squares), [0.025, 0.975])
+    return math.exp(low), math.exp(high)
+
+
+def test_with_many_channels_the_interval_is_that_of_a_bootstrap_over_channels():
+    rng = np.random.default_rng(11)
+    ratios = []
+    for _ in range(20):
+        world = make(rng, 150, 12, effect=0.2, series=0.4)
+        result, (low, high) = patterns.lift(*world), bootstrapped(rng, *world)
+        assert result is not None
+        ratios.append(math.log(result[2] / result[1]) / math.log(high / low))
+    assert 0.97 < np.mean(ratios) < 1.1
+
+
+def test_with_few_channels_the_interval_holds_its_promise_where_a_bootstrap_does_not():
+    rng = np.random.default_rng(12)
+    held = drawn = 0
+    for _ in range(400):
+        world = make(rng, 10, 12, effect=0.2, series=0.4)
+        result, (low, high) = patterns.lift(*world), bootstrapped(rng, *world)
+        assert result is not None
+        held += result[1] <= math.exp(0.2) <= result[2]
+        drawn += low <= math.exp(0.2) <= high
+    assert held / 400 > 0.93
+    assert drawn / 400 < held / 400 - 0.02
+
+
 @pytest.mark.parametrize(
     "world",
     [
@@ -281,3 +318,61 @@ def test_a_part_of_the_data_has_patterns_of_its_own_if_it_is_large_enough():
 def test_nothing_comes_of_nothing():
     assert patterns.mine([]) == []
     assert patterns.mine([TitledVideo("x:1", "One", "x:c", 1.0, "x")]) == []
+
+
+def weekly_corpus(rng: np.random.Generator, *, share, effect) -> patterns.Corpus:
+    """80 channels with 60 videos each over 12 weeks; `share` and `effect` of "Question" by week."""
+    channel = np.repeat(np.arange(80), 60)
+    week = rng.integers(0, 12, len(channel))
+    has = rng.random(len(channel)) < np.array([share(one) for one in range(12)])[week]
+    outcome = rng.normal(0, 0.6, len(channel)) + has * np.array([effect(one) for one in range(12)])[week]
+    bit = patterns.form_bit("Question")
+    assert bit is not None
+    return patterns.Corpus.of(channel=channel, outcome=outcome, forms=has * bit, week=week)
+
+
+@pytest.mark.parametrize(
+    ("share", "effect", "direction"),
+    [
+        (lambda week: 0.05 + 0.02 * week, lambda week: 0.3, "rising"),
+        (lambda week: 0.3, lambda week: 0.8 if week < 8 else 0.0, "saturated"),
+        (lambda week: 0.05 + 0.02 * week, lambda week: 0.8 if week < 8 else 0.0, "saturated"),  # more, for less
+        (lambda week: 0.3 - 0.02 * week, lambda week: 0.3, "fading"),
+        (lambda week: 0.2, lambda week: 0.3, "steady"),
+    ],
+)
+def test_a_planted_trend_is_named(share, effect, direction):
+    corpus = weekly_corpus(np.random.default_rng(13), share=share, effect=effect)
+    found = patterns.associations(corpus, "structure", np.ones(len(corpus.channel), dtype=bool))
+    (one,) = [one for one in found.surest if one.pattern == "Question"]
+    assert one.trend is not None
+    assert one.trend.direction == direction
+    assert one.trend.growth_low < one.trend.growth < one.trend.growth_high
+
+
+def test_without_a_trend_one_is_rarely_named():
+    rng = np.random.default_rng(14)
+    named = 0
+    for _ in range(60):
+        corpus = weekly_corpus(rng, share=lambda week: 0.2, effect=lambda week: 0.1)
+        found = patterns.associations(corpus, "structure", np.ones(len(corpus.channel), dtype=bool))
+        (one,) = [one for one in found.surest if one.pattern == "Question"]
+        named += one.trend is not None and one.trend.direction != "steady"
+    assert named <= 10  # two questions are asked, each wrong one time in twenty
+
+
+def test_a_planted_difference_between_two_sets_is_the_surest():
+    rng = np.random.default_rng(15)
+    channel = np.repeat(np.arange(120), 30)
+    question, number = (rng.random(len(channel)) < 0.3 for _ in range(2))
+    here = rng.random(len(channel)) < 0.5
+    outcome = rng.normal(0, 0.6, len(channel)) + question * np.where(here, 0.5, 0.0) + number * 0.2
+    bits = question * patterns.form_bit("Question") + number * patterns.form_bit("Number")
+    corpus = patterns.Corpus.of(channel=channel, outcome=outcome, forms=bits, week=np.full(len(channel), -1))
+    first, *others = patterns.compare(
+        patterns.associations(corpus, "structure", here), patterns.associations(corpus, "structure", ~here)
+    )
+    assert first.here.pattern == "Question"
+    assert first.low < math.exp(0.5) < first.high
+    assert first.q_value < 0.001
+    assert all(other.q_value > 0.01 for other in others)
