@@ -7,7 +7,8 @@ itself refuses anything else. Imported history that is scored afterwards has no 
 foresight. `backtest` asks a version about earlier looks all the same, and keeps that apart.
 
 `refresh` runs after each roll-up, in the caller's transaction as the worker. What it finds stands in `rollups`
-under "model:VERSION" and "model shadow"; pages read it with `report` and `comparison`.
+under "model:VERSION" and "model shadow"; pages read it with `report` and `comparison`. How drafts did that were
+published is `published`'s to tell.
 """
 
 import logging
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from sqlalchemy import Connection, text
 
-from miles import calibration, db, features, registry, rollups, score_candidates
+from miles import calibration, db, features, published, registry, rollups, score_candidates
 from miles.calibration import Check, Forecasts, Interval, Shift
 from miles.store import copy, run
 
@@ -204,6 +205,7 @@ def refresh(connection: Connection, *, now: datetime | None = None) -> None:
         if data != before:
             rollups.write(connection, _name(one.version), data)
     _compare(connection, known, moment)
+    published.refresh(connection)
 
 
 _TALLIES = ("foresight", "backtest", "open", "untold")
@@ -506,6 +508,17 @@ def report(connection: Connection, version: registry.Version) -> Report | None:
         drift=_read_drift(row.data.get("drift")),
         refreshed_at=row.refreshed_at,
     )
+
+
+def published_drafts(connection: Connection) -> published.Report | None:
+    """How drafts that were published did, as the latest roll-up found it; None before the first one."""
+    row = connection.execute(
+        text("SELECT data, refreshed_at FROM rollups WHERE name = :name"), {"name": published.ROLLUP}
+    ).one_or_none()
+    if row is None:
+        return None
+    linked, told, foretold, judged = row.data["counts"]
+    return published.Report(linked, told, foretold, judged, _read_check(row.data["check"]), row.refreshed_at)
 
 
 def comparison(connection: Connection) -> Comparison | None:

@@ -376,10 +376,11 @@ def _known(
     return tuple(known)
 
 
-def history(connection: Connection, channel_key: str) -> tuple[PastVideo, ...]:
-    """What a draft of this channel is compared with: its latest videos, as a score of one is."""
+def history(connection: Connection, channel_key: str, before: datetime | None = None) -> tuple[PastVideo, ...]:
+    """What a draft of this channel is compared with: its latest videos, as a score of one is; those that were
+    published and seen `before` a moment, where one is given."""
     past = [PastVideo(*row[1:]) for row in run(connection, _PAST, {"channels": [channel_key]})]
-    return _known(past, None, None)
+    return _known(past, before, before)
 
 
 # --- writing ----------------------------------------------------------------------------------------

@@ -42,4 +42,5 @@ elif view == "Drift":
     model.drift(report.drift)
 else:
     model.foresight(report)
+    model.published_drafts(data.published_drafts())
     model.backtest(report)

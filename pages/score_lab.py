@@ -1,27 +1,58 @@
-"""Score lab: a title and a thumbnail in, the chance of taking off with its interval and base rate out."""
+"""Score lab: titles × thumbnails in, a ranked grid of chances with intervals and ties out; drafts and what became of them."""
 
 import streamlit as st
 
-from miles import candidates, db, drafts, images, lab, settings, thumbnails
-from miles.errors import MilesError, StorageUnavailable
-from ui import cards, create, data, page, words
+from miles import candidates, lab, settings
+from miles.errors import MilesError
+from ui import cards, create, data, page, score_lab, words
 
 user = settings.load().user
 page.header(
     "Score lab",
-    "What the model expects of a video before it is published. One title is judged, several are compared.",
+    "What the model expects of a video before it is published. One variant is judged, several are compared.",
     help=f"{data.where_scored()} A score is a chance among videos like it, not a promise for this one.",
 )
 
 form, result = st.columns([5, 6], gap="large")
 with form:
+    address = st.text_input(
+        "Begin with a published video",
+        key="published",
+        bind="query-params",
+        placeholder="Its address, or leave this empty",
+        help="Its title, thumbnail, channel and facts are filled in from what Miles collected.",
+    )
+    known = score_lab.prefill(address)
+    draft = st.text_input(
+        "Title",
+        key="draft",
+        bind="query-params",
+        live="250ms",
+        placeholder="I tried street food in 24 hours",
+        help="Scored while you type.",
+    )
     typed = st.text_area(
-        "Titles, one a line",
+        "More titles, one a line",
         key="title",
         bind="query-params",
-        height=112,
-        placeholder="I tried street food in 24 hours\nThe stall that never closes",
-        help=f"Up to {lab.MOST_TITLES} titles. The address of this page holds them: share it, or keep it.",
+        height=96,
+        placeholder="The stall that never closes\nStreet food under one dollar",
+        help=f"Up to {lab.MOST_TITLES} titles, also pasted from a spreadsheet. The address of this page holds them: share it,"
+        " or keep it. Scored when you leave the field (Ctrl + Enter).",
+    )
+    with st.expander("Titles from a file", icon=":material/table:"):
+        st.file_uploader(
+            "CSV with a column “title”", type=["csv", "tsv", "txt"], key="table", on_change=score_lab.load_table,
+            max_upload_size=5,
+        )  # fmt: skip
+        score_lab.table_said()
+    uploads = st.file_uploader(
+        "Thumbnails",
+        type=score_lab.TYPES,
+        accept_multiple_files=True,
+        max_upload_size=10,
+        key="thumbnails",
+        help=f"Up to {lab.MOST_PICTURES}; every one is judged with every title.",
     )
     with st.container(horizontal=True, gap="small"):
         search = st.text_input(
@@ -47,40 +78,25 @@ with form:
         st.caption(":orange[:material/search_off:] No collected channel has this name. Collect it on Operations first.")
     with st.expander("Category, language, length", icon=":material/tune:"), st.container(horizontal=True, gap="small"):
         category = st.selectbox(
-            "Category",
-            sorted(candidates.CATEGORY_IDS),
-            index=None,
-            key="category",
-            bind="query-params",
-            placeholder="Any",
-            width=200,
+            "Category", create.CATEGORIES, index=None, key="category", bind="query-params", placeholder="Any", width=200
         )
         language = create.language(width=200)
         duration = st.number_input(
             "Length in seconds",
             min_value=1,
-            max_value=43_200,
+            max_value=create.LONGEST,
             value=None,
             key="duration",
             bind="query-params",
             placeholder="Not known",
             width=200,
         )
-    upload = st.file_uploader(
-        "Thumbnail", type=["jpg", "jpeg", "png", "webp", "gif", "avif"], max_upload_size=10, help="Judged with every title."
-    )
+    shown = score_lab.thumbnails_of(uploads, known)
+    if shown:
+        st.image([one.data for one in shown], [one.name for one in shown], width=320 if len(shown) == 1 else 150)
 
-picture = None
-if upload is not None:
-    try:
-        picture = images.check(upload.getvalue())
-    except MilesError as error:
-        form.error(words.plain(f"{error} The titles are judged without it."), icon=":material/broken_image:")
-    else:
-        form.image(picture.data, width=320, alt="The thumbnail that is judged")
-
-titles = lab.read_titles(typed)
-verdicts: list[lab.Verdict] = []
+titles = lab.joined(draft, typed)
+model, verdicts, judged = None, [], []
 with result:
     try:
         model = data.model()
@@ -88,14 +104,15 @@ with result:
         st.error(words.plain(str(error)), title="There is no model to score with", icon=":material/error:")
     else:
         if titles.kept:
+            before = known.published_at if known and channel and known.channel_key == channel.channel_key else None
             judged = lab.inputs(
                 titles.kept,
-                thumbnail=picture.data if picture else None,
+                thumbnails=[one.data for one in shown],
                 category=category,
                 duration=duration,
                 language=language,
                 channel_key=channel.channel_key if channel else None,
-                history=create.history(channel.channel_key) if channel else (),
+                history=create.history(channel.channel_key, before) if channel else (),
             )
             verdicts = lab.judge(model, judged)
         else:
@@ -103,36 +120,18 @@ with result:
                 st.space("small")
                 st.markdown("### :material/science:", text_alignment="center")
                 st.markdown("**Type a title to see its score.**", text_alignment="center")
-                st.caption("It is scored as soon as you leave the field (Ctrl + Enter).", text_alignment="center")
+                st.caption("It is scored while you type.", text_alignment="center")
                 st.space("small")
 
-if verdicts:
+if model is not None and verdicts:
     best = verdicts[0]
+    picture = shown[best.picture] if best.picture is not None else None
+    video = next(one for one in judged if one.title == best.title and one.thumbnail == (picture and picture.data))
     with result:
         if len(verdicts) > 1:
-            st.markdown(f"**Best of {len(verdicts)}:** {words.plain(words.shorten(best.title, 120))}")
-        with st.grid(3, min_column_width=140, gap="small"):
-            create.number(
-                "Score",
-                words.in_100(best.viral_score),
-                f"where {words.in_100(best.base_rate)} is ordinary",
-                help=words.MEANING["score"],
-            )
-            create.number(
-                "Against your usual",
-                f"about {words.times(best.multiple)}" if best.multiple is not None else words.UNKNOWN,
-                f"8 of 10 lie in {words.interval(best.multiple_low, best.multiple_high)}"
-                if best.multiple is not None
-                else "name a channel with 5 videos or more",
-                help="Views in the first 24 hours, divided by what the channel's videos usually have by then.",
-            )
-            create.number(
-                "First-day views",
-                words.count(best.views),
-                f"8 of 10 lie in {words.interval(best.views_low, best.views_high, '')}",
-                help="The model's middle guess and its 80% interval."
-                + ("" if best.multiple is not None else " Without a channel it is that of a middling channel."),
-            )
+            st.markdown(f"**{words.plain(score_lab.said(verdicts, shown))}**")
+            st.caption(f"Highest: {words.plain(score_lab.called(best, shown))}", help=score_lab.told_by())
+        score_lab.numbers(best)
         if best.note:
             st.caption(f":orange[:material/info:] The model notes: {words.plain(best.note)}.")
         st.caption(
@@ -144,61 +143,13 @@ if verdicts:
                 f":orange[:material/content_cut:] {titles.left_out} more titles were left out and {titles.cut} cut:"
                 f" {lab.MOST_TITLES} titles of {candidates.MAX_TITLE} characters fit."
             )
-        if st.button(
-            "Save draft" if len(verdicts) == 1 else "Save the best as a draft",
-            icon=":material/bookmark_add:",
-            key="save",
-        ):
-            kept, done = None, "Draft saved"
-            try:
-                if picture:
-                    stored = thumbnails.keep(picture.data, "viewer")
-                    kept = drafts.Upload(stored.sha256, picture.content_type, len(picture.data), stored.pin)
-            except StorageUnavailable as error:  # the words and the score are what a draft is about
-                done = words.plain(f"Draft saved without its picture. {error}")
-            with db.transaction("viewer", user) as connection:
-                drafts.save_draft(
-                    connection,
-                    best.title,
-                    channel_key=channel.channel_key if channel else None,
-                    viral_score=best.viral_score,
-                    predicted_multiple=best.multiple,
-                    model_version=best.model_version,
-                    upload=kept,
-                )
-            st.toast(done, icon=":material/bookmark_added:")
+        if titles.unused:
+            st.caption(f":material/table: Columns that are not used: {words.plain(', '.join(titles.unused[:6]))}.")
+        score_lab.suggestions(lab.suggest(model, video))
+        score_lab.save_button(user, verdicts, judged, shown, category)
     if len(verdicts) > 1:
-        create.compared(verdicts)
-    create.why_so(judged, best.title)
+        score_lab.grid(verdicts, shown)
+    score_lab.why_so(judged, best, shown)
 
-with db.transaction("viewer", user) as connection:
-    mine = drafts.drafts(connection, limit=30)
-if mine:
-    st.subheader(
-        "Your drafts", anchor=False, help="Only you see them. Each keeps the score that it had when it was saved."
-    )
-    with st.container(gap="xsmall", height=340 if len(mine) > 6 else "content"):
-        for draft in mine:
-            with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"draft-{draft.draft_id}"):
-                st.page_link(
-                    "pages/score_lab.py",
-                    label=words.plain(words.shorten(draft.title, 80)),
-                    icon=":material/image:" if draft.thumbnail_sha256 else ":material/title:",
-                    query_params={"title": draft.title},
-                    width="stretch",
-                )
-                st.caption(
-                    f"{words.in_100(draft.viral_score)} · {words.ago(draft.created_at, page.now())}", width="content"
-                )
-                if st.button(
-                    "Delete",
-                    key=f"delete-{draft.draft_id}",
-                    icon=":material/delete:",
-                    type="tertiary",
-                    help="Delete it",
-                ):
-                    with db.transaction("viewer", user) as connection:
-                        drafts.delete_draft(connection, draft.draft_id)
-                    st.toast("Draft deleted", icon=":material/delete:")
-                    st.rerun()
+score_lab.mine(user, model)
 cards.show_open()

@@ -1,17 +1,17 @@
 """What the Create pages share: cached reads, language names, a number with its line of context."""
 
-import html
 from collections.abc import Sequence
+from datetime import datetime
 
 import streamlit as st
 
-from miles import db, explain, lab, recommend, similar
+from miles import candidates, db, explain, lab, recommend, similar
 from miles.browse import Row
 from miles.explain import Explanation
 from miles.features import LANGUAGES, PastVideo, ScoreInput
 from miles.lab import KnownChannel, Verdict
 from miles.remote import Told
-from ui import cards, charts, data, why, words
+from ui import cards, data, words
 
 LANGUAGE_NAMES = dict(
     zip(
@@ -24,8 +24,8 @@ LANGUAGE_NAMES = dict(
         strict=True,
     )
 )
-LEAST = 0.01  # times the usual; where an interval ends in a chart
-MOST_DRAWN = 15  # titles in a chart; more rows are read better in the table
+CATEGORIES = sorted(candidates.CATEGORY_IDS)
+LONGEST = 43_200  # seconds; a video's length that may be typed in
 
 
 def language(width: int) -> str | None:
@@ -49,9 +49,9 @@ def channels(search: str) -> list[KnownChannel]:
 
 
 @st.cache_data(ttl=data.FRESH, max_entries=100, show_spinner=False)
-def history(channel_key: str) -> tuple[PastVideo, ...]:
+def history(channel_key: str, before: datetime | None = None) -> tuple[PastVideo, ...]:
     with db.transaction("viewer") as connection:
-        return lab.history(connection, channel_key)
+        return lab.history(connection, channel_key, before)
 
 
 @st.cache_data(ttl=data.FRESH, max_entries=1, show_spinner=False)
@@ -72,68 +72,6 @@ def multiple(verdict: Verdict) -> str:
     if verdict.multiple is None:
         return words.UNKNOWN
     return f"{words.times(verdict.multiple)} ({words.interval(verdict.multiple_low, verdict.multiple_high)})"
-
-
-def compared(verdicts: Sequence[Verdict]) -> None:
-    """A ranked table of titles, and their intervals against the usual where a channel tells it."""
-    column = st.column_config
-    st.dataframe(
-        {
-            "Rank": list(range(1, len(verdicts) + 1)),
-            "Score": [one.viral_score * 100 for one in verdicts],
-            "Title": [one.title for one in verdicts],
-            "Base": [
-                words.against_base(one.viral_score, one.base_rate).removesuffix(" the base rate") for one in verdicts
-            ],
-            "Usual": [multiple(one) for one in verdicts],
-            "Views": [words.count(one.views) for one in verdicts],
-            "Interval": [words.interval(one.views_low, one.views_high, "") for one in verdicts],
-        },
-        hide_index=True,
-        height="content" if len(verdicts) <= MOST_DRAWN else 480,
-        key="compared",
-        alt="Titles, the best scored first",
-        column_config={
-            "Rank": column.NumberColumn("#", width=40),
-            "Title": column.TextColumn(width="large"),
-            "Score": column.ProgressColumn(
-                "Score, in 100", min_value=0, max_value=100, format="%.0f", help=words.MEANING["score"], width="small"
-            ),
-            "Base": column.TextColumn("× base rate", help=words.MEANING["base_rate"], width="small"),
-            "Usual": column.TextColumn(
-                "× your usual", help="Against the channel's median; 8 of 10 outcomes lie inside.", width="small"
-            ),
-            "Views": column.TextColumn("Views, first day", width="small"),
-            "Interval": column.TextColumn("8 of 10 inside", width="small"),
-        },
-    )
-    if verdicts[0].multiple is None or len(verdicts) > MOST_DRAWN:
-        return
-    charts.show(
-        charts.intervals(
-            [words.shorten(one.title, 34) for one in verdicts],
-            [one.multiple or 1.0 for one in verdicts],
-            [max(one.multiple_low or 1.0, LEAST) for one in verdicts],
-            [max(one.multiple_high or 1.0, LEAST) for one in verdicts],
-            no_effect=1.0,
-            clear=[(one.multiple_low or 0) > 1 or (one.multiple_high or 2) < 1 for one in verdicts],
-            labels=[words.times(one.multiple) for one in verdicts],
-            hover=[f"{html.escape(one.title)}: {multiple(one)} the usual" for one in verdicts],
-            axis="against your usual",
-            ratio=True,
-        ),
-        title=_overlap(verdicts),
-        caption=f"{len(verdicts)} titles; the bars hold 8 of 10 outcomes. Grey: the interval holds your usual.",
-        key="multiples",
-    )
-
-
-def _overlap(verdicts: Sequence[Verdict]) -> str:
-    """What the intervals say together."""
-    best, last = verdicts[0], verdicts[-1]
-    if (best.multiple_low or 0) > (last.multiple_high or 0):
-        return "The best title stands clear of the last one"
-    return "The intervals overlap: the titles differ less than a video's luck"
 
 
 def generator() -> str:
@@ -205,20 +143,3 @@ def similar_to(title: str, version: str) -> similar.Contrast | str:
         return "The model answers from another computer, which gives scores but no vectors to compare titles by."
     with db.transaction("viewer") as connection:
         return similar.unavailable(connection) or similar.contrast_to_title(connection, model, title)
-
-
-def why_so(drafts: Sequence[ScoreInput], best: str) -> None:
-    """Why a draft scores as it does, worked out when it is opened; which one is to be chosen among several."""
-    opened = st.expander("Why this score", icon=":material/search_insights:", key="why", bind="query-params")
-    if not opened.open:
-        return
-    with opened:
-        titles = [video.title for video in drafts]
-        chosen = (
-            st.selectbox("Of which title", titles, index=titles.index(best), key="explained")
-            if len(titles) > 1
-            else titles[0]
-        )
-        video, version = drafts[titles.index(chosen)], data.model().version
-        why.explained(explanation(video, version), video.thumbnail, key="why-draft")
-        why.similar(similar_to(video.title, version), key="similar-draft")

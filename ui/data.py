@@ -22,6 +22,7 @@ from miles import (
     monitor,
     outcomes,
     patterns,
+    published,
     registry,
     score_candidates,
     selection,
@@ -128,6 +129,13 @@ def model_report(version: str) -> Report | None:
 def model_comparison() -> Comparison | None:
     with db.transaction("viewer") as connection:
         return monitor.comparison(connection)
+
+
+@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False)
+def published_drafts() -> published.Report | None:
+    """How drafts that were published did, all users together."""
+    with db.transaction("viewer") as connection:
+        return monitor.published_drafts(connection)
 
 
 @st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False)

@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
-from miles import calibration, db, jobs, monitor, registry
+from miles import calibration, db, jobs, monitor, published, registry
 from miles.calibration import Check, Interval
 from miles.errors import ModelUnavailable
 from miles.monitor import Comparison, Drift, Report
@@ -91,6 +91,29 @@ def foresight(report: Report) -> None:
             )
         return
     _check(check, findings.promises(check), counted, key="foresight")
+
+
+def published_drafts(found: published.Report | None) -> None:
+    """Drafts that were published, all users together, without whose they are."""
+    if found is None or not found.linked:
+        return
+    st.subheader(
+        "Drafts that were published",
+        anchor=False,
+        help="Drafts of the Score lab that were linked to the video they became. What was foretold is the score that they had "
+        "when they were saved; what happened is the event of drafts. Nobody sees whose they are.",
+    )
+    counted = (
+        f"{words.plural(found.linked, 'draft')} of all users and versions linked to a video: of {words.full(found.told)} the "
+        f"first day is known, {words.full(found.foretold)} of those were saved before they were published, and of "
+        f"{words.full(found.judged)} the channel's usual is known."
+    )
+    if not found.check.enough:
+        with st.container(border=True):
+            st.markdown(f"**{findings.not_enough(found.check)}**")
+            st.caption(counted)
+        return
+    _check(found.check, findings.promises(found.check), counted, key="published")
 
 
 def backtest(report: Report) -> None:

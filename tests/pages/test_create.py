@@ -4,6 +4,7 @@ import io
 import math
 import string
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
@@ -14,7 +15,7 @@ from PIL import Image
 from sqlalchemy import text
 from streamlit.testing.v1 import AppTest
 
-from miles import db, drafts, explain, recommend, score_candidates, settings, store
+from miles import db, drafts, explain, recommend, score_candidates, settings, store, thumbnails
 from miles.candidates import Candidate, Channel, Observation, Snapshot
 from miles.errors import ConceptsUnavailable, ModelUnavailable
 from miles.features import ScoreInput
@@ -35,7 +36,7 @@ NONSENSE = [
 
 
 class FakeModel:
-    """Stands for the network: longer titles score higher; a channel's history gives a multiple."""
+    """Stands for the network: longer titles score higher, 40 letters ten times as many views; a channel's history gives a multiple."""
 
     version = "fake-1"
 
@@ -50,7 +51,7 @@ class FakeModel:
             mode="draft",
             viral_score=chance,
             predicted_multiple=1.4 if known else None,
-            predicted_velocity=14_000.0,
+            predicted_velocity=14_000.0 * 10 ** ((len(video.title) - 30) / 40),
             velocity_low=9_000.0,
             velocity_high=23_000.0,
             predicted_velocity_7d=None,
@@ -170,11 +171,146 @@ def test_an_unknown_channel_is_said_to_be_unknown(videos: None):
 
 
 def test_several_titles_are_ranked_in_a_table():
-    app = lab("short\na much longer title than that\na medium title")
+    app = lab("short\na much longer title than that, which goes on and on\na medium title")
     (table,) = app.dataframe
-    assert list(table.value["Title"]) == ["a much longer title than that", "a medium title", "short"]
-    assert list(table.value["Rank"]) == [1, 2, 3]
-    assert "Best of 3:" in texts(app)
+    assert list(table.value["Title"]) == [
+        "a much longer title than that, which goes on and on",
+        "a medium title",
+        "short",
+    ]
+    assert list(table.value["Place"]) == ["1", "2", "3"]
+    assert "Clearly ahead of 2: a much longer title" in texts(app).replace("\\", "")
+
+
+def test_what_differs_by_less_than_the_noise_is_a_tie():
+    app = lab("a medium title\na medium title.\nquite another one that is a lot longer than those two are")
+    (table,) = app.dataframe
+    assert list(table.value["Place"]) == ["1", "2=", "2="]
+    app.text_area(key="title").set_value("a medium title\na medium title.").run()
+    assert list(app.dataframe[0].value["Place"]) == ["1=", "1="]
+    assert "All 2 are level" in texts(app)
+
+
+def test_the_title_that_is_being_typed_is_judged_with_the_others():
+    app = lab("short\na medium title")
+    app.text_input(key="draft").set_value("a much longer title than that").run()
+    assert not app.exception
+    assert list(app.dataframe[0].value["Title"]) == ["a much longer title than that", "a medium title", "short"]
+    app.text_area(key="title").set_value("").run()
+    assert not app.dataframe
+    assert "17 in 100" in texts(app) or "16 in 100" in texts(app)
+
+
+def png(colour: str) -> bytes:
+    written = io.BytesIO()
+    Image.new("RGB", (320, 180), colour).save(written, "PNG")
+    return written.getvalue()
+
+
+def test_every_title_is_judged_with_every_thumbnail_and_each_cell_is_explained():
+    app = lab("short\na much longer title than that", why="true")
+    app.file_uploader(key="thumbnails").upload("one.png", png("teal")).upload("two.png", png("red")).run()
+    assert not app.exception
+    table = app.dataframe[0].value
+    assert len(table) == 4
+    assert list(table["Title"]) == ["a much longer title than that"] * 2 + ["short"] * 2
+    assert all(cell.startswith("data:image/jpeg;base64,") for cell in table["Thumbnail"])
+    assert "2 titles × 2 thumbnails" in texts(app)
+    app.selectbox(key="explained").select("short").run()
+    app.selectbox(key="explained-picture").select_index(1).run()
+    assert not app.exception
+    assert "“short” adds most" in texts(app)
+
+
+def test_the_same_thumbnail_twice_is_judged_once():
+    app = lab("short")
+    app.file_uploader(key="thumbnails").upload("one.png", png("teal")).upload("again.png", png("teal")).run()
+    assert not app.exception
+    assert not app.dataframe
+
+
+def test_rows_of_a_spreadsheet_are_pasted_as_they_are():
+    app = lab("Nr\tTitle\tOwner\n1\tshort\tAnn\n2\ta much longer title than that\tBen")
+    assert list(app.dataframe[0].value["Title"]) == ["a much longer title than that", "short"]
+    assert "Columns that are not used: Nr, Owner" in texts(app)
+
+
+def test_titles_are_loaded_from_a_file_and_results_downloaded():
+    app = lab()
+    app.file_uploader(key="table").upload("titles.csv", b"title;note\nshort;x\na much longer title than that;y\n").run()
+    assert not app.exception
+    assert app.text_area(key="title").value == "short\na much longer title than that"
+    assert "2 titles from titles" in texts(app)
+    assert len(app.dataframe[0].value) == 2
+    assert app.get("download_button")
+
+
+def test_a_file_that_is_no_table_is_refused_in_a_sentence():
+    app = lab("short")
+    app.file_uploader(key="table").upload("titles.csv", b"\x00\x01\x02").run()
+    assert not app.exception
+    assert "not a table of text" in texts(app)
+    assert app.text_area(key="title").value == "short"
+
+
+def test_a_published_video_fills_in_what_is_known_of_it(videos: None):
+    kept = thumbnails.keep(png("teal"))
+    row = dict.fromkeys(("width", "height", "reason", "error_kind")) | {
+        "candidate_id": "youtube:v3", "sha256": kept.sha256, "pin": kept.pin, "content_type": "image/png",
+        "bytes": 1, "state": "stored",
+    }  # fmt: skip
+    with db.transaction("worker") as connection:
+        connection.execute(text("UPDATE candidates SET category = 'Comedy', duration = 41.6, language = 'en'"))
+        thumbnails.write(db.psycopg_connection(connection).cursor(), [row])
+    app = lab()
+    app.text_input(key="published").set_value("youtube:v3").run()
+    assert not app.exception
+    assert app.text_area(key="title").value == "Street food at the night market, stall 3"
+    assert app.text_input(key="channel").value == "youtube:cook"
+    assert (app.selectbox(key="category").value, app.number_input(key="duration").value) == ("Comedy", 42)
+    shown = texts(app)
+    assert "32 in 100" in shown  # 40 letters, and 10 for the thumbnail
+    app.text_area(key="title").set_value("My own title").run()
+    assert app.text_area(key="title").value == "My own title"  # filled in once, then the reader's
+
+
+def test_a_published_video_that_is_not_collected_can_be(videos: None):
+    app = lab()
+    app.text_input(key="published").set_value("https://youtu.be/aaaaaaaaaaa").run()
+    assert "not collected yet" in texts(app)
+    app.button(key="collect-published").click().run()
+    assert not app.exception
+    with db.transaction("viewer") as connection:
+        asked_for = connection.execute(text("SELECT target, kind, item_limit, asked_by FROM collections")).one()
+    assert tuple(asked_for) == ("https://youtu.be/aaaaaaaaaaa", "url", 1, "local")
+    assert "Being collected" in texts(app)
+    app.text_input(key="published").set_value("nonsense here").run()
+    assert not app.exception
+    assert "not the address of a video" in texts(app)
+
+
+def test_edits_that_the_model_likes_better_are_shown_with_their_score(monkeypatch: pytest.MonkeyPatch):
+    class Brief(FakeModel):  # likes short titles
+        def _score(self, video: ScoreInput) -> Score:
+            given = super()._score(video)
+            brief = max(0.8 - len(video.title) / 100, 0.01)
+            return replace(given, viral_score=brief, predicted_velocity=10 ** (3 + brief))
+
+    monkeypatch.setattr("ui.data.model", Brief)
+    app = lab("Ramen in a back street of Osaka | Full episode with everything you need")
+    shown = texts(app)
+    assert "Edits the model likes" in shown
+    assert "first part alone: 49 in 100 instead of 9 in 100, expected views" in shown
+    app.button(key="edit-0").click().run()
+    assert not app.exception
+    assert app.text_area(key="title").value.splitlines()[-1] == "Ramen in a back street of Osaka"
+    assert app.dataframe[0].value["Title"].iloc[0] == "Ramen in a back street of Osaka"
+
+
+def test_edits_within_the_noise_are_not_shown():
+    shown = texts(lab("Ramen in a back street of Osaka | Full episode with everything you need"))
+    assert "Edits the model likes" not in shown
+    assert "none is scored higher by more than the noise" in shown
 
 
 def test_more_titles_than_fit_are_left_out_and_said_so():
@@ -192,7 +328,7 @@ def test_no_text_breaks_the_lab(videos: None, typed: str):
 
 def test_a_bad_thumbnail_gets_a_clear_message_and_the_title_is_still_scored():
     app = lab("A title of thirty characters..")
-    app.file_uploader[0].upload("broken.png", b"\x89PNG not really").run()
+    app.file_uploader(key="thumbnails").upload("broken.png", b"\x89PNG not really").run()
     assert not app.exception
     assert "not a whole picture" in texts(app)
     assert "17 in 100" in texts(app)
@@ -202,7 +338,7 @@ def test_a_thumbnail_is_scored_with_the_title():
     written = io.BytesIO()
     Image.new("RGB", (320, 180), "teal").save(written, "PNG")
     app = lab("A title of thirty characters..")
-    app.file_uploader[0].upload("thumb.png", written.getvalue()).run()
+    app.file_uploader(key="thumbnails").upload("thumb.png", written.getvalue()).run()
     assert not app.exception
     assert "27 in 100" in texts(app)
     app.button(key="save").click().run()
@@ -227,6 +363,88 @@ def test_a_draft_is_saved_listed_and_deleted():
         assert drafts.drafts(connection) == []
 
 
+def test_drafts_are_named_and_compared():
+    for title in ("short one", "a much longer title than that, which goes on and on"):
+        app = lab(title)
+        app.text_input(key="draft-name").set_value(f"My {title[:5]}")
+        app.button(key="save").click().run()
+    with db.transaction("viewer", "local") as connection:
+        kept = drafts.drafts(connection)
+    assert [draft.name for draft in kept] == ["My a muc", "My short"]
+    app = lab()
+    app.multiselect(key="compare").set_value([draft.draft_id for draft in kept]).run()
+    assert not app.exception
+    (table,) = app.dataframe
+    assert list(table.value["Place"]) == ["1", "2"]
+    assert table.value["Draft"].iloc[0].startswith("My a muc: a much longer")
+
+
+def opened_draft(title: str = "Stall number twelve") -> tuple[AppTest, int]:
+    app = lab(title)
+    app.button(key="save").click().run()
+    with db.transaction("viewer", "local") as connection:
+        (draft,) = drafts.drafts(connection)
+    app.button(key=f"more-{draft.draft_id}").click().run()
+    assert not app.exception
+    return app, draft.draft_id
+
+
+def test_a_draft_is_linked_to_what_it_was_published_as_and_collected():
+    app, draft_id = opened_draft()
+    app.text_input(key=f"name-{draft_id}").set_value("Twelve")
+    app.text_input(key=f"url-{draft_id}").set_value("https://youtu.be/aaaaaaaaaaa")
+    app.button(key=f"keep-{draft_id}").click().run()
+    assert not app.exception
+    with db.transaction("viewer", "local") as connection:
+        (draft,) = drafts.drafts(connection)
+        target = connection.scalar(text("SELECT target FROM collections"))
+        jobs = connection.scalar(text("SELECT count(*) FROM procrastinate_jobs WHERE task_name = 'collect'"))
+    assert (draft.name, draft.published_url) == ("Twelve", "https://youtu.be/aaaaaaaaaaa")
+    assert (target, jobs) == ("https://youtu.be/aaaaaaaaaaa", 1)
+    assert "published, not collected yet" in texts(lab())
+
+
+def test_a_link_that_is_no_video_is_refused_in_the_draft():
+    app, draft_id = opened_draft()
+    app.text_input(key=f"url-{draft_id}").set_value("https://www.youtube.com/@someone")
+    app.button(key=f"keep-{draft_id}").click().run()
+    assert not app.exception
+    assert "not the address of a video" in texts(app)
+    with db.transaction("viewer", "local") as connection:
+        assert drafts.drafts(connection)[0].published_url is None
+        assert connection.scalar(text("SELECT count(*) FROM collections")) == 0
+
+
+def test_what_became_of_a_draft_stands_beside_what_was_foretold(videos: None):
+    _, draft_id = opened_draft()
+    with db.transaction("viewer", "local") as connection:
+        drafts.set_link(connection, draft_id, "https://example.org/3", "youtube:v3")
+    app = lab()
+    app.button(key=f"more-{draft_id}").click().run()
+    shown = texts(app)
+    assert "1K so far" in shown
+    assert "its first day is not over" in shown
+    with db.transaction("owner") as connection:
+        connection.execute(
+            text("INSERT INTO draft_outcomes VALUES (:id, 'youtube:v3', now(), now(), 30000, 2.1, true, true)"),
+            {"id": draft_id},
+        )
+    app = lab()
+    assert "came to 2.1× usual" in texts(app)
+    app.button(key=f"more-{draft_id}").click().run()
+    assert not app.exception
+    shown = texts(app)
+    assert "30K views in the first day" in shown
+    assert "The views lie above the interval" in shown
+    assert "It took off" in shown
+
+
+def test_the_drafts_of_another_user_are_not_listed():
+    with db.transaction("viewer", "eve") as connection:
+        drafts.save_draft(connection, "Of Eve")
+    assert "Your drafts" not in texts(lab())
+
+
 def test_why_it_scores_so_is_worked_out_only_when_it_is_opened(monkeypatch: pytest.MonkeyPatch):
     asked: list[str] = []
     explained = explain.explain
@@ -249,7 +467,7 @@ def test_a_thumbnail_is_explained_with_the_title():
     written = io.BytesIO()
     Image.new("RGB", (320, 180), "teal").save(written, "PNG")
     app = lab(title="A title of thirty characters..", why="true")
-    app.file_uploader[0].upload("thumb.png", written.getvalue()).run()
+    app.file_uploader(key="thumbnails").upload("thumb.png", written.getvalue()).run()
     assert not app.exception
     shown = texts(app)
     assert "Most hangs on the title (+15.0)" in shown  # 15 for 30 letters, 10 for the thumbnail
