@@ -12,17 +12,20 @@
 Each has a server in a process of its own on loopback, and gets each question in turn with the same values, so that what
 else the machine does weighs on all. "First" is a question that was not asked before, "again" the same once more.
 
-    Miles      the pages Trending, Scores and Title patterns, from the click to the end of the script (visitor.py)
+    Miles      the functions behind the pages Trending, Scores and Title patterns in a process of their own, nothing
+               remembered but the columns in memory ("answer"); and those pages, from the click to the end of the
+               script (visitor.py)
     Datasette  SQLite with indexes and a full-text index, one row for each video, velocity and multiple worked out
                while loading, a table of title words; ANALYZE; asked over HTTP for JSON and for the HTML page
     pandas     benchmarks/peers/pandas_page.py, one frame behind st.cache_data; the same visitor as Miles
 
-Datasette and pandas are asked for less: medians and means, no intervals, no control for the channel beyond the
+An answer is compared with an answer (Datasette's JSON), a page with a page. Datasette and pandas are asked for less: medians and means, no intervals, no control for the channel beyond the
 multiple, no correction for many questions. The time to load is printed too. The last table is for the README.
 """
 
 import argparse
 import asyncio
+import multiprocessing
 import random
 import socket
 import sqlite3
@@ -34,7 +37,9 @@ import urllib.request
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +99,9 @@ def main() -> None:
             setup.serving(home) as miles,
             setup.serving(home, PANDAS_PAGE, str(file)) as pandas,
             datasette(home) as address,
+            answering() as answer,
         ):
-            times, errors, memory = asyncio.run(_race(miles, pandas, address, known, newest, given.rounds))
+            times, errors, memory = asyncio.run(_race(miles, pandas, address, answer, known, newest, given.rounds))
         for name in ("peers.parquet", "peers.db"):
             (home / name).unlink(missing_ok=True)
     slower = _report(times, memory)
@@ -169,13 +175,71 @@ def ask_datasette(address: str, question: str, form: str, given: dict[str, Any])
     return time.perf_counter() - begun, size
 
 
+# --- Miles' functions -------------------------------------------------------------------------------
+
+
+@contextmanager
+def answering() -> Iterator[Connection]:
+    """A process that answers with Miles' functions, and says how long each took."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_answers, args=(there,), daemon=True)
+    process.start()
+    try:
+        here.recv()  # it has read its columns
+        yield here
+    finally:
+        here.send(None)
+        process.join(30)
+
+
+def _answers(asked: Connection) -> None:
+    from miles import browse, db, distributions, facts, patterns, selection
+
+    db.ready()
+    with db.transaction("viewer") as connection:
+        known = facts.load(connection)
+    asked.send("ready")
+    while (wanted := asked.recv()) is not None:
+        question, category, search, since = wanted
+        filters = browse.Filters(
+            text=search if question == "fastest" else "",
+            categories=(category,),
+            published_from=datetime.fromtimestamp(since, UTC).date(),
+        )
+        begun = time.perf_counter()
+        with db.transaction("viewer") as connection:
+            if question == "fastest":
+                browse.page(connection, filters, "velocity", 24)
+            else:
+                chosen = selection.passing(connection, known, filters)
+        if question == "distribution":
+            distributions.spread(known, chosen)
+            for part in ("category", "duration"):
+                distributions.by_part(known, chosen, part, 30, 12)  # type: ignore[arg-type]
+        elif question == "words":
+            patterns.associations(known.corpus, "ngram", chosen)
+        asked.send(time.perf_counter() - begun)
+
+
+async def _answer(asked: Connection, question: str, category: str, search: str, newest: int) -> tuple[float, list[str]]:
+    asked.send((question, category, search, _values(question, category, search, newest)["since"]))
+    return await asyncio.to_thread(asked.recv), []
+
+
 # --- the race ---------------------------------------------------------------------------------------
 
 Times = dict[tuple[str, str, str], list[float]]  # (question, who, first or again) -> seconds
 
 
 async def _race(
-    miles: setup.Dashboard, pandas: setup.Dashboard, address: str, known: clicks.Words, newest: int, rounds: int
+    miles: setup.Dashboard,
+    pandas: setup.Dashboard,
+    address: str,
+    answer: Connection,
+    known: clicks.Words,
+    newest: int,
+    rounds: int,
 ) -> tuple[Times, list[str], dict[str, float]]:
     times: Times = defaultdict(list)
     errors: list[str] = []
@@ -194,11 +258,12 @@ async def _race(
                 category = known.categories[number % len(known.categories)]
                 search = _search(known, dice, phrase=number % 2 == 0)
                 sides: list[tuple[str, Callable[[], Awaitable[tuple[float, list[str]]]]]] = [
-                    ("Miles", partial(_miles, ours, question, category, search)),
-                    ("pandas", partial(_pandas, theirs, question, category, search)),
+                    ("Miles answer", partial(_answer, answer, question, category, search, newest)),
+                    ("Miles page", partial(_miles, ours, question, category, search)),
+                    ("pandas page", partial(_pandas, theirs, question, category, search)),
                     *(
                         (f"Datasette {name}", partial(_datasette, address, question, form, category, search, newest))
-                        for name, form in (("JSON", ".json"), ("HTML", ""))
+                        for name, form in (("JSON", ".json"), ("page", ""))
                     ),
                 ]
                 for turn in ("first", "again"):
@@ -258,23 +323,30 @@ async def _miles(visitor: Visitor, question: str, category: str, search: str) ->
     return answer.finished, answer.errors
 
 
+PAIRS = (("Miles answer", "Datasette JSON"), ("Miles page", "Datasette page"), ("Miles page", "pandas page"))
+
+
 def _report(times: Times, memory: dict[str, float]) -> list[str]:
     """Print the table; returns where Miles is not ahead."""
     slower = []
-    sides = ("Miles", "Datasette JSON", "Datasette HTML", "pandas")
-    print("\n| question | | Miles, ms | Datasette, JSON | Datasette, page | pandas page |")
-    print("|---|---|---|---|---|---|")
+    sides = ("Miles answer", "Datasette JSON", "Miles page", "Datasette page", "pandas page")
+    print("\nMedian (95th percentile) in ms; × as long as Miles' answer or page:\n")
+    print("| question | | " + " | ".join(sides) + " |")
+    print("|---" * (len(sides) + 2) + "|")
     for question in QUESTIONS:
         for turn in ("first", "again"):
-            cells = []
-            ours = setup.spread(times[question, "Miles", turn])
-            for who in sides:
-                middle, high, _ = setup.spread(times[question, who, turn])
-                ratio = "" if who == "Miles" else f", {middle / ours[0]:.1f} ×"
-                cells.append(f"{middle:.0f} (p95 {high:.0f}){ratio}")
-                if who != "Miles" and middle <= ours[0]:
-                    slower.append(f"{question}, {turn}: Miles {ours[0]:.0f} ms, {who} {middle:.0f} ms")
+            found = {who: setup.spread(times[question, who, turn]) for who in sides}
+            ratios = {theirs: found[theirs][0] / found[ours][0] for ours, theirs in PAIRS}
+            cells = [
+                f"{found[who][0]:.0f} ({found[who][1]:.0f})" + (f", {ratios[who]:.1f} ×" if who in ratios else "")
+                for who in sides
+            ]
             print(f"| {question} | {turn} | " + " | ".join(cells) + " |")
+            slower += [
+                f"{question}, {turn}: {ours} {found[ours][0]:.0f} ms, {theirs} {found[theirs][0]:.0f} ms"
+                for ours, theirs in PAIRS
+                if ratios[theirs] <= 1
+            ]
     print(f"\nMemory at the end: Miles {memory['Miles']:,.0f} MB, pandas {memory['pandas']:,.0f} MB")
     return slower
 
