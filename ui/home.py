@@ -74,7 +74,7 @@ def first(row: Row, growth: Sequence[int], now: datetime) -> None:
                 st.markdown(f"**{words.plain(words.shorten(row.title, 80))}**")
                 st.caption(cards.byline(row, now))
                 st.markdown(said_of(row))
-                if len(growth) > 2:
+                if len(growth) > 1:
                     st.image(cards.sparkline(growth, 160, 36), width=160, alt=cards.sparkline_alt(growth))
                 cards.opening(row, key="first")
 
@@ -195,7 +195,7 @@ def movers(
                     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
                         st.markdown(f":green[↑] **{words.count(one.gained)}** views", width="content")
                         seen = growth.get(row.candidate_id, ())
-                        if len(seen) > 2:
+                        if len(seen) > 1:
                             st.image(cards.sparkline(seen, 72, 22), width=72, alt=cards.sparkline_alt(seen))
                     usual = f" · {words.times(row.outlier_multiple)} usual" if row.outlier_multiple is not None else ""
                     sample = " · :orange[sample]" if row.sample else ""
