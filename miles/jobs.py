@@ -250,6 +250,18 @@ def tidy(context: procrastinate.JobContext) -> None:
             defer_roll_up(connection)
 
 
+# One at a time: two decoders would need the memory of two, and a second processor is for everything else.
+@app.task(name="clip", lock="clip", retry=_Retry(), pass_context=True)
+def clip(context: procrastinate.JobContext, clip_id: int) -> None:
+    """Look at an uploaded clip: its facts, its cuts, its frames and their scores."""
+    from miles import clips
+
+    try:
+        clips.carry_out(clip_id, model, context.should_abort)
+    except InterruptedError as error:
+        raise JobAborted from error
+
+
 @app.task(name="remove", lock="remove", retry=_Retry())
 def remove(kind: Literal["video", "channel"], key: str, names: list[str], by: str, reason: str | None) -> None:
     """Delete everything of a video or a channel, and never collect it again."""
@@ -398,6 +410,26 @@ def defer_removal(connection: Connection, found: "removal.Found", by: str, reaso
     _defer(connection, remove, **arguments)  # type: ignore[arg-type]  # the task's own
 
 
+def defer_clip(connection: Connection, clip_id: int) -> None:
+    """Have an uploaded clip looked at; unless that waits, or runs. A job for it that had failed is over with this."""
+    connection.execute(
+        text(
+            "DELETE FROM procrastinate_jobs WHERE task_name = 'clip' AND status = 'failed'"
+            " AND (args->>'clip_id')::bigint = :id"
+        ),
+        {"id": clip_id},
+    )
+    _defer_unless_waiting(connection, clip, "clip_id", clip_id)
+
+
+def retry_clip(connection: Connection, clip_id: int) -> None:
+    """Have a failed clip of the connection's user looked at again. Raises MilesError if it has not failed."""
+    from miles import clips
+
+    clips.again(connection, clip_id)
+    defer_clip(connection, clip_id)
+
+
 def defer_load_sample(connection: Connection) -> None:
     _defer_once(connection, load_sample)
 
@@ -513,6 +545,8 @@ def take_up_stalled(stalled_after: float = STALLED_AFTER) -> list[int]:
                 _write_reason(connection, job.id, reason)
                 if "collection_id" in job.args:
                     collecting.give_up(connection, job.args["collection_id"], reason)
+                if "clip_id" in job.args:
+                    _give_up_clip(connection, job.args["clip_id"], reason)
         if stalled:
             logger.info(
                 "Taking up jobs of a dead worker: %s", ", ".join(f"{job.task_name} {job.id}" for job in stalled)
@@ -524,6 +558,7 @@ def take_up_stalled(stalled_after: float = STALLED_AFTER) -> list[int]:
 def _keep_reason(call_next: Callable[[], Any], context: procrastinate.JobContext, worker: object) -> Any:
     """Around each job: why it failed is written down, and forgotten when it has succeeded after all."""
     job_id, collection_id = context.job.id, context.job.task_kwargs.get("collection_id")
+    clip_id = context.job.task_kwargs.get("clip_id")
     try:
         result = call_next()
     except JobAborted:
@@ -536,6 +571,8 @@ def _keep_reason(call_next: Callable[[], Any], context: procrastinate.JobContext
                 _write_reason(connection, job_id, reason)
                 if again and isinstance(collection_id, int):
                     collecting.wait(connection, collection_id)
+                if not again and isinstance(clip_id, int):
+                    _give_up_clip(connection, clip_id, reason)
         except DATABASE_TROUBLE:
             logger.exception(
                 "The reason of a failed job could not be stored", extra={"job_id": job_id, "reason": reason}
@@ -544,6 +581,12 @@ def _keep_reason(call_next: Callable[[], Any], context: procrastinate.JobContext
     with db.transaction("worker") as connection:
         connection.execute(text("DELETE FROM job_failures WHERE job_id = :id"), {"id": job_id})
     return result
+
+
+def _give_up_clip(connection: Connection, clip_id: int, reason: str) -> None:
+    from miles import clips
+
+    clips.give_up(connection, clip_id, reason)
 
 
 def _tell_workers(connection: Connection) -> None:
@@ -630,14 +673,14 @@ def _defer(
     ).defer(**arguments)
 
 
-def _defer_unless_waiting(connection: Connection, task: Task, argument: str, value: str) -> None:
+def _defer_unless_waiting(connection: Connection, task: Task, argument: str, value: str | int) -> None:
     """Queue a task with one argument, unless the same waits or runs."""
     waiting = connection.scalar(
         text(
             "SELECT EXISTS (SELECT FROM procrastinate_jobs WHERE task_name = :name AND status IN ('todo', 'doing')"
             " AND args->>:argument = :value)"
         ),
-        {"name": task.name, "argument": argument, "value": value},
+        {"name": task.name, "argument": argument, "value": str(value)},
     )
     if not waiting:
         arguments: dict[str, Any] = {argument: value}

@@ -37,6 +37,7 @@ QUICK = {"connect_timeout": 2, "read_timeout": 6, "tries": 3}  # seconds
 PATIENT = {"connect_timeout": 5, "read_timeout": 60, "tries": 4}
 AT_ONCE = 8  # objects fetched side by side
 PART = 16 * 1024 * 1024  # bytes of a part of a large upload; R2 wants all of one size
+PARTS_AT_ONCE = 4
 LEFT_ALONE = 60.0  # seconds that a server which failed is not asked again
 SLOW_FOR = 10.0  # seconds for which nobody waits for pictures, after one did in vain
 MISSING_FOR = 60.0  # seconds for which we remember that an object is missing
@@ -235,19 +236,60 @@ class Bucket:
         return key
 
     def put_stream(self, stream: IO[bytes]) -> str:
-        from boto3.s3.transfer import TransferConfig
-
         with tempfile.TemporaryFile() as file, self._asking():
             key = _copy(stream, file)
             size = file.tell()
             if self._size(key) != size:
-                file.seek(0)
-                self._patient.upload_fileobj(
-                    file,
-                    **self._named(key),
-                    Config=TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=4),
-                )
+                if size <= PART:
+                    file.seek(0)
+                    self._patient.put_object(**self._named(key), Body=file)
+                else:
+                    self._put_parts(key, file, size)
         return key
+
+    def _put_parts(self, key: str, file: IO[bytes], size: int) -> None:
+        """A large object in parts. One that broke off goes on: the parts that are there are not sent again."""
+        from botocore.exceptions import ClientError
+
+        for attempt in (1, 2):
+            upload, there = self._begun(key)
+            reading = threading.Lock()
+
+            def put(
+                number: int, upload: str = upload, there: dict[int, str] = there, reading: threading.Lock = reading
+            ) -> dict[str, Any]:
+                with reading:
+                    file.seek((number - 1) * PART)
+                    part = file.read(PART)
+                tag = there.get(number)
+                if tag is None or tag.strip('"') != hashlib.md5(part, usedforsecurity=False).hexdigest():
+                    tag = self._patient.upload_part(**self._named(key), UploadId=upload, PartNumber=number, Body=part)[
+                        "ETag"
+                    ]
+                return {"PartNumber": number, "ETag": tag}
+
+            try:
+                with ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
+                    parts = list(pool.map(put, range(1, -(-size // PART) + 1)))
+                self._patient.complete_multipart_upload(
+                    **self._named(key), UploadId=upload, MultipartUpload={"Parts": parts}
+                )
+                return
+            except ClientError as error:
+                if attempt == 2 or _code(error) != "NoSuchUpload":  # somebody else ended or swept it
+                    raise
+
+    def _begun(self, key: str) -> tuple[str, dict[int, str]]:
+        """An upload in parts, the latest that broke off or a new one; and the tags of the parts that it has."""
+        name = self._named(key)
+        listed = self._patient.list_multipart_uploads(Bucket=name["Bucket"], Prefix=name["Key"])
+        open_ones = [one for one in listed.get("Uploads", ()) if one["Key"] == name["Key"]]
+        if not open_ones:
+            begun = self._patient.create_multipart_upload(**name, ContentType="application/octet-stream")
+            return begun["UploadId"], {}
+        upload = max(open_ones, key=lambda one: one["Initiated"])["UploadId"]
+        pages = self._patient.get_paginator("list_parts").paginate(**name, UploadId=upload)
+        return upload, {part["PartNumber"]: part["ETag"] for page in pages for part in page.get("Parts", ())}
 
     def get(self, key: str) -> bytes | None:
         with self._asking():

@@ -34,6 +34,7 @@ TASKS = {
     "remove_sample": "Remove sample data",
     "tidy": "Daily clean-up",
     "remove": "Remove on request",
+    "clip": "Look at a clip",
 }
 BADGES = {
     "waiting": ":gray-badge[:material/schedule: waiting]",
