@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import streamlit as st
 from sqlalchemy import text
 from streamlit.testing.v1 import AppTest
 
@@ -268,7 +269,7 @@ def checked(**changes: object) -> Check:
         (checked(), "Promised 10 in 100, happened 10 in 100; every group agrees with its promise"),
         (
             checked(bins=(Bin(0.1, Interval(0.1, 0.05, 0.15), 500), Bin(0.6, Interval(0.3, 0.2, 0.4), 500))),
-            "Promised 10 in 100, happened 10 in 100; 1 of 2 groups are off, around 60 in 100 it happened less often",
+            "Promised 10 in 100, happened 10 in 100; 1 of 2 groups is off, around 60 in 100 it happened less often",
         ),
         (checked(skill=Interval(-0.2, -0.3, -0.1)), "Promised 10 in 100, happened 10 in 100: worse than always"),
         (Check(0, 0, 0), "No outcome is known yet"),
@@ -311,3 +312,31 @@ def test_the_finding_about_drift_counts_by_verdict() -> None:
 )
 def test_a_version_is_better_only_where_the_interval_leaves_no_doubt(gain: Interval, said: str) -> None:
     assert said in findings.better(gain)
+
+
+def test_published_drafts_are_counted_until_there_are_enough_to_be_judged(versions: None, visit: Visit) -> None:
+    refresh()
+    assert "Drafts that were published" not in said(visit("model"))
+    videos(120)
+    execute("INSERT INTO users (user_id) VALUES ('ada')")
+    execute(
+        "INSERT INTO drafts (user_id, title, viral_score, base_rate, predicted_views, views_low, views_high, published_url,"
+        " published_key, linked_at) SELECT 'ada', 'Secret plan ' || i, 0.1, 0.1, 10, 5, 20, 'https://youtu.be/' || i,"
+        " 'youtube:v' || i, now() FROM generate_series(1, 120) AS i"
+    )
+    tell = (
+        "INSERT INTO draft_outcomes SELECT draft_id, published_key, now(), now(), 12, 1, draft_id % 10 = 0, true"
+        " FROM drafts ORDER BY draft_id LIMIT :n ON CONFLICT DO NOTHING"
+    )
+    execute(tell, n=30)
+    refresh()
+    st.cache_data.clear()
+    shown = said(visit("model"))
+    assert "Drafts that were published" in shown
+    assert "120 drafts of all users and versions linked to a video: of 30 the first day is known" in shown
+    execute(tell, n=120)
+    refresh()
+    st.cache_data.clear()
+    shown = said(visit("model"))
+    assert "of 120 the channel's usual is known" in shown
+    assert "Secret plan" not in shown
