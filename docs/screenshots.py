@@ -52,7 +52,7 @@ def _ask_for_concepts(page: Page) -> None:
 
 
 def _open_first(page: Page) -> None:
-    page.locator("[class*=st-key-card] button").first.click()
+    page.get_by_role("button", name="Details", exact=True).first.click()
     page.get_by_role("dialog").wait_for()
 
 
