@@ -73,6 +73,12 @@ else:
                     help="Score a title and a thumbnail before publishing.",
                 ),
                 st.Page(
+                    "pages/clips.py",
+                    title="Clips",
+                    icon=":material/movie:",
+                    help="Upload a clip before publishing: its facts, its cuts, and its frames scored as thumbnails.",
+                ),
+                st.Page(
                     "pages/recommendations.py",
                     title="Recommendations",
                     icon=":material/lightbulb:",
