@@ -92,8 +92,7 @@ with form:
             width=200,
         )
     shown = score_lab.thumbnails_of(uploads, known)
-    if shown:
-        st.image([one.data for one in shown], [one.name for one in shown], width=320 if len(shown) == 1 else 150)
+    score_lab.previews(shown)
 
 titles = lab.joined(draft, typed)
 model, verdicts, judged = None, [], []

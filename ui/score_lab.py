@@ -184,6 +184,21 @@ def small(content: bytes) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(decoding.scaled_down(content, 128)).decode()}"
 
 
+def previews(shown: Sequence[Picture]) -> None:
+    """The thumbnails that are judged, each with its name."""
+    width = 320 if len(shown) == 1 else 150
+    with st.container(horizontal=True, gap="small"):
+        for one in shown:
+            with st.container(width=width, gap="xxsmall"):
+                st.image(_preview(one.data), width=width, alt=f"The thumbnail {one.name}")
+                st.caption(words.plain(words.shorten(one.name, width / 8)))
+
+
+@st.cache_data(max_entries=40, show_spinner=False, scope="session")
+def _preview(content: bytes) -> bytes:
+    return decoding.scaled_down(content, 640)
+
+
 # --- the grid ---------------------------------------------------------------------------------------
 
 
@@ -266,7 +281,8 @@ def grid(verdicts: Sequence[Verdict], shown: Sequence[Picture]) -> None:
         "Interval": [words.interval(one.views_low, one.views_high, "") for one in verdicts],
     }
     if with_pictures:
-        columns["Thumbnail"] = [small(shown[one.picture or 0].data) for one in verdicts]
+        drawn = [small(one.data) for one in shown]
+        columns["Thumbnail"] = [drawn[one.picture or 0] for one in verdicts]
     if verdicts[0].multiple is None:
         del columns["Usual"]
     st.dataframe(
@@ -363,13 +379,17 @@ def matrix(verdicts: Sequence[Verdict], shown: Sequence[Picture]) -> go.Figure:
         xgap=3,
         ygap=3,
     )
-    for y, row in enumerate(rows):
-        for x, one in enumerate(row):
-            if one.place == 1:
-                chart.add_shape(
-                    type="rect", x0=x - 0.47, x1=x + 0.47, y0=y - 0.44, y1=y + 0.44,
-                    line={"color": charts.contrast(), "width": 2},
-                )  # fmt: skip
+    chart.update_layout(  # all at once: one by one each costs some milliseconds
+        shapes=[
+            {
+                "type": "rect", "x0": x - 0.47, "x1": x + 0.47, "y0": y - 0.44, "y1": y + 0.44,
+                "line": {"color": charts.contrast(), "width": 2},
+            }
+            for y, row in enumerate(rows)
+            for x, one in enumerate(row)
+            if one.place == 1
+        ]
+    )  # fmt: skip
     chart.update_xaxes(
         tickvals=list(range(len(shown))),
         ticktext=[html.escape(words.shorten(one.name, 14)) for one in shown],
