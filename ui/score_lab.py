@@ -272,9 +272,9 @@ def grid(verdicts: Sequence[Verdict], shown: Sequence[Picture]) -> None:
     with_pictures = any(one.picture is not None for one in verdicts) and len(shown) > 1
     columns = {
         "Place": [standing(one, verdicts) for one in verdicts],
-        "Title": [one.title for one in verdicts],
         "Appeal": [words.times(one.appeal / verdicts[0].appeal) for one in verdicts],
         "Score": [one.viral_score * 100 for one in verdicts],
+        "Title": [one.title for one in verdicts],
         "Base": [words.against_base(one.viral_score, one.base_rate).removesuffix(" the base rate") for one in verdicts],
         "Usual": [create.multiple(one) for one in verdicts],
         "Views": [words.count(one.views) for one in verdicts],
@@ -321,6 +321,7 @@ def grid(verdicts: Sequence[Verdict], shown: Sequence[Picture]) -> None:
             "Interval": column.TextColumn("8 of 10 inside", width="small"),
         },
     )
+    st.caption(told_by())
     st.download_button(
         "Download as CSV",
         lab.write_table(verdicts, [one.name for one in shown]),
@@ -374,7 +375,7 @@ def matrix(verdicts: Sequence[Verdict], shown: Sequence[Picture]) -> go.Figure:
             for row in rows
         ],
         hoverinfo="text",
-        colorscale=[[0, ground], [1, charts.accent()]],
+        colorscale=[[0, ground], [1, "#1d7a80" if charts.dark() else charts.accent()]],  # numbers stay readable on it
         showscale=False,
         xgap=3,
         ygap=3,

@@ -303,7 +303,7 @@ def test_edits_that_the_model_likes_better_are_shown_with_their_score(monkeypatc
     assert "first part alone: 49 in 100 instead of 9 in 100, expected views" in shown
     app.button(key="edit-0").click().run()
     assert not app.exception
-    assert app.text_area(key="title").value.splitlines()[-1] == "Ramen in a back street of Osaka"
+    assert (app.text_area(key="title").value or "").splitlines()[-1] == "Ramen in a back street of Osaka"
     assert app.dataframe[0].value["Title"].iloc[0] == "Ramen in a back street of Osaka"
 
 
