@@ -467,7 +467,8 @@ def _finding(found: Lengths) -> str:
 def _span(band: Band) -> str:
     if band.high is None:
         return f"{words.duration(band.low)} and more"
-    return f"{words.duration(band.low).removesuffix(' s')}–{words.duration(band.high)}"
+    low = words.duration(band.low)
+    return f"{low.removesuffix(' s') if band.high < 60 else low}–{words.duration(band.high)}"
 
 
 def _moment(seconds: float) -> str:
