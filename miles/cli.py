@@ -4,6 +4,7 @@ People get tables and progress bars (on stderr); `--json` gives one JSON documen
 else there. Exit status: 0 done, 1 something failed (said which), 2 wrong use.
 """
 
+import dataclasses
 import json
 import logging
 import sys
@@ -343,6 +344,29 @@ def api(
 
     logging.getLogger().setLevel(logging.INFO)
     serving.serve(host, port)
+
+
+@app.command(epilog="Example: python -m miles clip holiday.mp4 --frames pictures")
+def clip(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A video.", show_default=False)],
+    frames: Annotated[
+        Path | None, typer.Option(file_okay=False, help="A folder for the frames that could be its thumbnail.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a video is like inside: length, cuts, loudness, light. It is not stored, and needs no database."""
+    from miles import clip_process, clips
+
+    with file.open("rb") as opened:
+        clips.checked(opened)
+        probe, found = clip_process.examine(opened)
+    if frames is not None:
+        frames.mkdir(parents=True, exist_ok=True)
+        for one in found:
+            (frames / f"{file.stem}-{one.at:07.2f}s.jpg").write_bytes(one.jpeg)
+    facts = {**dataclasses.asdict(probe), "cuts_per_minute": probe.cuts_per_minute, "shape": probe.shape}
+    facts["frames_at"] = [one.at for one in found]
+    _answer(as_json, facts, file.name)
 
 
 @app.command(epilog='Example: python -m miles recommend --topic "street food" --vibe funny --json')

@@ -85,7 +85,7 @@ class Taken:
     examine: bool  # whether it still is to be examined
 
 
-def checked(stream: IO[bytes], name: str) -> tuple[int, clip_facts.Container]:
+def checked(stream: IO[bytes]) -> tuple[int, clip_facts.Container]:
     """The size and the kind of a file, by its content. Raises ClipRefused; reads no more than its beginning."""
     size = stream.seek(0, io.SEEK_END)
     stream.seek(0)
@@ -113,7 +113,7 @@ def take(
     The name in the storage is the file's hash: the same file again is the same clip, which is sent only as far as it
     is not there yet, and examined again only where that has failed. Raises ClipRefused and StorageUnavailable.
     """
-    size, container = checked(stream, name)
+    size, container = checked(stream)
     key = _hash(stream, size, tell)
     with db.transaction("operator", user_id) as connection:
         drafts.remember_user(connection)

@@ -1,9 +1,11 @@
 """A clip through a real worker process: queued by one, examined by another, scored by the shipped model."""
 
 import io
+import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import clip_maker
 import pytest
@@ -42,3 +44,23 @@ def test_a_worker_takes_up_clips_keeps_the_reason_of_a_bad_one_and_scores_a_good
         reasons = connection.scalars(text("SELECT reason FROM job_failures")).all()
     assert len(reasons) == 1
     assert "damaged" in reasons[0]
+
+
+def test_the_command_line_tells_what_is_in_a_clip_and_why_another_can_not_be_read(tmp_path: Path) -> None:
+    (tmp_path / "good.mp4").write_bytes(clip_maker.clip(seconds=2, cuts=(1.0,)))
+    (tmp_path / "bad.mp4").write_bytes(b"not a video at all")
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "miles", "clip", *words], cwd=settings.PROJECT, capture_output=True, text=True, check=False
+        )  # fmt: skip
+
+    told = run(str(tmp_path / "good.mp4"), "--frames", str(tmp_path / "frames"), "--json")
+    assert told.returncode == 0, told.stderr
+    facts = json.loads(told.stdout)
+    assert len(facts["cuts"]) == 1
+    assert len(list((tmp_path / "frames").glob("*.jpg"))) == len(facts["frames_at"]) == 2
+    refused = run(str(tmp_path / "bad.mp4"))
+    assert refused.returncode == 1
+    assert "no video that Miles reads" in " ".join(refused.stderr.split())
+    assert "Traceback" not in refused.stderr
