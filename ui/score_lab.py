@@ -97,10 +97,10 @@ def prefill(address: str) -> Published | None:
         if known.title not in here:
             st.session_state["title"] = "\n".join([known.title, *here])
         for field, value in (
-            ("channel", known.channel_key),
-            ("category", known.category if known.category in create.CATEGORIES else None),
-            ("language", known.language if known.language in create.LANGUAGE_NAMES else None),
-            ("duration", round(known.duration) if known.duration and 1 <= known.duration <= create.LONGEST else None),
+            ("my_channel", known.channel_key),
+            ("my_category", known.category if known.category in create.CATEGORIES else None),
+            ("my_language", known.language if known.language in create.LANGUAGE_NAMES else None),
+            ("my_length", round(known.duration) if known.duration and 1 <= known.duration <= create.LONGEST else None),
         ):
             if value and not st.session_state.get(field):
                 st.session_state[field] = value
@@ -155,6 +155,11 @@ def thumbnails_of(uploads: Sequence, known: Published | None) -> list[Picture]:
     stored = [(known.thumbnail_sha256, "published")] if known and known.thumbnail_sha256 else []
     stored += [(key, f"frame {n}") for n, key in enumerate(st.session_state.get(FRAMES, ()), start=1)]
     given = [(one.name, one.getvalue()) for one in uploads]
+    if st.session_state.get(FRAMES):
+        st.button(
+            "Leave out the frames of the clip", icon=":material/close:", type="tertiary", key="no-frames",
+            on_click=offer_frames, args=((),),
+        )  # fmt: skip
     for key, name in stored:
         try:
             given.append((name, pictures.read(key)))
@@ -612,10 +617,10 @@ def _row(user: str, draft: Draft) -> None:
 def _address(draft: Draft) -> dict[str, str]:
     given = {
         "title": draft.title,
-        "channel": draft.channel_key,
-        "category": draft.category,
-        "language": draft.language,
-        "duration": None if draft.duration is None else str(round(draft.duration)),
+        "my_channel": draft.channel_key,
+        "my_category": draft.category,
+        "my_language": draft.language,
+        "my_length": None if draft.duration is None else str(round(draft.duration)),
     }
     return {key: value for key, value in given.items() if value}
 

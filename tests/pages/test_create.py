@@ -155,7 +155,7 @@ def test_a_title_in_the_address_is_scored_at_once():
 
 def test_with_a_channel_the_multiple_stands_with_its_interval(videos: None):
     app = lab("A title of thirty characters..")
-    app.text_input(key="channel").set_value("cook").run()
+    app.text_input(key="my_channel").set_value("cook").run()
     assert not app.exception
     shown = texts(app)
     assert "about 1.4×" in shown
@@ -165,7 +165,7 @@ def test_with_a_channel_the_multiple_stands_with_its_interval(videos: None):
 
 def test_an_unknown_channel_is_said_to_be_unknown(videos: None):
     app = lab("Title")
-    app.text_input(key="channel").set_value("nobody at all").run()
+    app.text_input(key="my_channel").set_value("nobody at all").run()
     assert not app.exception
     assert "No collected channel has this name" in texts(app)
 
@@ -222,6 +222,18 @@ def test_every_title_is_judged_with_every_thumbnail_and_each_cell_is_explained()
     assert "“short” adds most" in texts(app)
 
 
+def test_frames_that_another_page_sends_are_judged_until_they_are_left_out():
+    kept = thumbnails.keep(png("teal"))
+    app = lab("A title of thirty characters..")
+    app.session_state["lab frames"] = [kept.sha256, "0" * 64]  # the second is not in the storage
+    app.run()
+    assert not app.exception
+    assert "27 in 100" in texts(app)
+    assert "not in the storage any more" in texts(app)
+    app.button(key="no-frames").click().run()
+    assert "17 in 100" in texts(app)
+
+
 def test_the_same_thumbnail_twice_is_judged_once():
     app = lab("short")
     app.file_uploader(key="thumbnails").upload("one.png", png("teal")).upload("again.png", png("teal")).run()
@@ -263,11 +275,11 @@ def test_a_published_video_fills_in_what_is_known_of_it(videos: None):
         connection.execute(text("UPDATE candidates SET category = 'Comedy', duration = 41.6, language = 'en'"))
         thumbnails.write(db.psycopg_connection(connection).cursor(), [row])
     app = lab()
-    app.text_input(key="published").set_value("youtube:v3").run()
+    app.text_input(key="source").set_value("youtube:v3").run()
     assert not app.exception
     assert app.text_area(key="title").value == "Street food at the night market, stall 3"
-    assert app.text_input(key="channel").value == "youtube:cook"
-    assert (app.selectbox(key="category").value, app.number_input(key="duration").value) == ("Comedy", 42)
+    assert app.text_input(key="my_channel").value == "youtube:cook"
+    assert (app.selectbox(key="my_category").value, app.number_input(key="my_length").value) == ("Comedy", 42)
     shown = texts(app)
     assert "32 in 100" in shown  # 40 letters, and 10 for the thumbnail
     app.text_area(key="title").set_value("My own title").run()
@@ -276,7 +288,7 @@ def test_a_published_video_fills_in_what_is_known_of_it(videos: None):
 
 def test_a_published_video_that_is_not_collected_can_be(videos: None):
     app = lab()
-    app.text_input(key="published").set_value("https://youtu.be/aaaaaaaaaaa").run()
+    app.text_input(key="source").set_value("https://youtu.be/aaaaaaaaaaa").run()
     assert "not collected yet" in texts(app)
     app.button(key="collect-published").click().run()
     assert not app.exception
@@ -284,7 +296,7 @@ def test_a_published_video_that_is_not_collected_can_be(videos: None):
         asked_for = connection.execute(text("SELECT target, kind, item_limit, asked_by FROM collections")).one()
     assert tuple(asked_for) == ("https://youtu.be/aaaaaaaaaaa", "url", 1, "local")
     assert "Being collected" in texts(app)
-    app.text_input(key="published").set_value("nonsense here").run()
+    app.text_input(key="source").set_value("nonsense here").run()
     assert not app.exception
     assert "not the address of a video" in texts(app)
 
@@ -322,7 +334,7 @@ def test_more_titles_than_fit_are_left_out_and_said_so():
 @pytest.mark.parametrize("typed", NONSENSE)
 def test_no_text_breaks_the_lab(videos: None, typed: str):
     app = lab(typed)
-    app.text_input(key="channel").set_value(typed).run()
+    app.text_input(key="my_channel").set_value(typed).run()
     assert not app.exception
 
 
