@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 import av
+import av.error
 import numpy as np
 
 COLOURS = ((200, 60, 40), (30, 120, 200), (60, 180, 70), (220, 200, 60), (120, 50, 160), (40, 40, 60))
@@ -182,7 +183,7 @@ def shapes(number: int, seed: int = 6) -> Iterator[Shape]:
             yield Shape(name, fate, sound_alone(container, heard), 1.0, None)
             continue
         fate = "whole" if fate == "sound alone" else fate
-        data = clip(
+        data = _tried(
             container=container, codec=codec, width=width, height=height, fps=fps, cuts=(seconds / 2,), seconds=seconds,
             rotation=rotation, varying=varying, sound=str(rng.choice(["tone", "silence", "bass"])) if heard else None,
             audio_codec=heard or "aac", pixels=pixels,
@@ -191,6 +192,16 @@ def shapes(number: int, seed: int = 6) -> Iterator[Shape]:
         lying = abs(rotation) == 90
         upright = None if width == height else (height > width) != lying
         yield Shape(name, fate, damaged(data, fate, rng), seconds, upright)
+
+
+def _tried(**wanted: Any) -> bytes:
+    """A clip, tried again where the encoder gave packets out of order: with several threads some do, now and then."""
+    for _ in range(3):
+        try:
+            return clip(**wanted)
+        except av.error.ArgumentError:
+            continue
+    return clip(**wanted)
 
 
 def damaged(data: bytes, fate: str, rng: np.random.Generator) -> bytes:
