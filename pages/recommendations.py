@@ -35,7 +35,7 @@ with st.form("request"):
             "Platform",
             create.platforms(),
             index=None,
-            key="platform",
+            key="my_platform",
             bind="query-params",
             format_func=words.platform,
             placeholder="Any",

@@ -17,7 +17,7 @@ form, result = st.columns([5, 6], gap="large")
 with form:
     address = st.text_input(
         "Begin with a published video",
-        key="published",
+        key="source",
         bind="query-params",
         placeholder="Its address, or leave this empty",
         help="Its title, thumbnail, channel and facts are filled in from what Miles collected.",
@@ -57,7 +57,7 @@ with form:
     with st.container(horizontal=True, gap="small"):
         search = st.text_input(
             "Your channel",
-            key="channel",
+            key="my_channel",
             bind="query-params",
             placeholder="Part of its name",
             help="A channel that Miles has collected. Its earlier videos tell what is usual for you.",
@@ -78,7 +78,13 @@ with form:
         st.caption(":orange[:material/search_off:] No collected channel has this name. Collect it on Operations first.")
     with st.expander("Category, language, length", icon=":material/tune:"), st.container(horizontal=True, gap="small"):
         category = st.selectbox(
-            "Category", create.CATEGORIES, index=None, key="category", bind="query-params", placeholder="Any", width=200
+            "Category",
+            create.CATEGORIES,
+            index=None,
+            key="my_category",
+            bind="query-params",
+            placeholder="Any",
+            width=200,
         )
         language = create.language(width=200)
         duration = st.number_input(
@@ -86,7 +92,7 @@ with form:
             min_value=1,
             max_value=create.LONGEST,
             value=None,
-            key="duration",
+            key="my_length",
             bind="query-params",
             placeholder="Not known",
             width=200,

@@ -29,12 +29,12 @@ LONGEST = 43_200  # seconds; a video's length that may be typed in
 
 
 def language(width: int) -> str | None:
-    """The choice of a language, or none; part of the address."""
+    """The choice of a language, or none; part of the address, under a name that no filter has: values outlive a page."""
     return st.selectbox(
         "Language",
         sorted(LANGUAGE_NAMES, key=LANGUAGE_NAMES.__getitem__),
         index=None,
-        key="language",
+        key="my_language",
         bind="query-params",
         format_func=LANGUAGE_NAMES.__getitem__,
         placeholder="Any",

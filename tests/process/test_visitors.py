@@ -24,9 +24,6 @@ def test_a_visitor_opens_every_page_by_its_address_and_none_shows_an_error(
     assert all(0 < answer.painted <= answer.finished and answer.texts for answer in answers)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Score lab's fields have the keys of Trending's filters and inherit their values"
-)
 def test_a_visitor_walks_from_page_to_page_and_none_shows_an_error(sample_database: str, tmp_path: Path) -> None:
     async def visit(address: str) -> list[Answer]:
         async with Visitor(address) as visitor:
