@@ -201,7 +201,7 @@ def _tried(**wanted: Any) -> bytes:
             return clip(**wanted)
         except av.error.ArgumentError:
             continue
-    return clip(**wanted)
+    return clip(**{**wanted, "varying": False, "sound": None})
 
 
 def damaged(data: bytes, fate: str, rng: np.random.Generator) -> bytes:
