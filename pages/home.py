@@ -20,19 +20,19 @@ page.header(
 )
 
 followed = niches.kept(pinned=True)
-in_niches = [(niche, *home.niche_rows(niche, state)) for niche in followed[: home.SHOWN]]
+in_niches = [(niche, home.niche_rows(niche, state)) for niche in followed[: home.SHOWN]]
 by_id, day, moving, growth = data.movers(home.MOVERS)
 seen = dict(growth)
-for _, _, grown, _ in in_niches:
+for _, (_, grown, _) in in_niches:
     seen |= grown
 
-best = glance.first([row for _, rows, _, _ in in_niches for row in rows] or moving) or glance.first(moving)
+best = glance.first([row for _, (rows, _, _) in in_niches for row in rows] or moving) or glance.first(moving)
 with st.grid(2 if best else 1, min_column_width=360, gap="small") as top:
     if best:
         home.first(best, seen.get(best.candidate_id, ()), now)
     home.next_steps(state, now, len(followed))
 
-for niche, rows, grown, count in in_niches:
+for niche, (rows, grown, count) in in_niches:
     home.niche(niche, rows, grown, count, now)
 if not followed:
     home.follow(state)
