@@ -1,5 +1,7 @@
 """Home: which video to look at first, what takes off in the reader's niches, how fresh the data is, what to do next."""
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from miles import glance
@@ -22,9 +24,9 @@ page.header(
 followed = niches.kept(pinned=True)
 in_niches = [(niche, home.niche_rows(niche, state)) for niche in followed[: home.SHOWN]]
 by_id, day, moving, growth = data.movers(home.MOVERS)
-seen = dict(growth)
-for _, (_, grown, _) in in_niches:
-    seen |= grown
+seen: dict[str, Sequence[int]] = dict(growth)
+for _, shown in in_niches:
+    seen |= shown[1]
 
 best = glance.first([row for _, (rows, _, _) in in_niches for row in rows] or moving) or glance.first(moving)
 with st.grid(2 if best else 1, min_column_width=360, gap="small") as top:
