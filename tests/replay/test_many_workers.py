@@ -1,0 +1,33 @@
+"""Ten processes that collect at once, and what the proxy's own log says of them all together."""
+
+import pytest
+from replaying import Replay
+from workers import Workers
+
+from miles import collecting, db, settings
+
+pytestmark = pytest.mark.usefixtures("database")
+
+SLACK = 1.0  # seconds that a busy machine may need to send what it has the permit for
+
+
+def test_ten_workers_never_exceed_the_budget_nor_the_pace_by_the_proxys_log(
+    replay: Replay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delay, budget = 0.08, 50
+    monkeypatch.setenv("MILES_REQUEST_DELAY", str(delay))
+    monkeypatch.setenv("MILES_HOURLY_BUDGET", str(budget))
+    settings.load.cache_clear()
+    with db.transaction("worker") as connection:
+        ids = [collecting.ask(connection, f"music {number}", item_limit=20) for number in range(10)]
+    workers = Workers()
+    pids = [workers.run(collection_id) for collection_id in ids]
+    assert {workers.wait(pid) for pid in pids} == {3}  # each wants 42 requests, so all of them wait
+    workers.close()
+    log = [entry for entry in replay.log() if "youtube" in entry["host"] or "googleapis" in entry["host"]]
+    moments = sorted(entry["t"] for entry in log)
+    assert len(moments) == budget
+    for number, first in enumerate(moments):
+        for distance, later in enumerate(moments[number:]):
+            assert later - first >= distance * delay - SLACK
+    assert moments[-1] - moments[0] >= (budget - 1) * delay - SLACK
