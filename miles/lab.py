@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 MOST_TITLES = 50  # compared at once
 MOST_PICTURES = 8  # thumbnails, each beside every title
+LONGEST_CELL = 100_000  # characters
+UNREADABLE = "This CSV can't be read: a cell is too long, or a quote never ends."
 LARGEST_TABLE = 5_000_000  # bytes of a file of titles
 TITLE_COLUMNS = ("title", "titles", "video title", "headline")  # in any case; of a table with a row of names
 
@@ -151,7 +153,11 @@ def read_table(data: bytes) -> Titles:
     try:
         rows = list(csv.reader(io.StringIO(content, newline=""), delimiter=delimiter))
     except csv.Error as error:
-        raise UnreadableFile("This CSV can't be read: a cell is too long, or a quote never ends.") from error
+        raise UnreadableFile(UNREADABLE) from error
+    if any(
+        len(cell) > LONGEST_CELL for row in rows for cell in row
+    ):  # csv's own limit is the process's: imports raise it
+        raise UnreadableFile(UNREADABLE)
     found = _of_rows(rows)
     if not found.kept:
         raise UnreadableFile("No title is in this file. It wants a column called “title”, or titles in its first one.")
