@@ -14,7 +14,8 @@ run: $(VENV)/.installed ## start Miles: database, worker and dashboard on http:/
 	$(BIN)/python -m miles up
 
 test: $(VENV)/.installed-dev ## run all tests that need nothing but this checkout
-	$(BIN)/python -m pytest -n logical
+	$(BIN)/python -m pytest -n logical tests/unit tests/postgres tests/pages tests/process
+	$(BIN)/python -m pytest -n logical tests/browser
 
 test-shared: $(VENV)/.installed-dev ## tests on real recordings and data: make test-shared SHARED=path
 	@test -n "$(SHARED)" || { echo "Say where the recordings and data are: make test-shared SHARED=path"; exit 2; }
