@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ class Replay:
         self._folder = Path(shared) / "replay"
         self._state = state
         self._options = options
-        self._read = 0  # bytes of the log, before the last reset
+        self._reset_at = 0.0  # Unix, s
         self.port = 0
         self.start()
 
@@ -24,7 +25,7 @@ class Replay:
         self.process = subprocess.Popen(
             [
                 sys.executable, str(self._folder / "replay_proxy.py"), "--recordings", str(self._folder / "recordings"),
-                "--port", str(self.port), "--log", str(self._log), "--state", str(self._state), *self._options,
+                "--port", str(self.port), "--log", str(self._state / "access.jsonl"), "--state", str(self._state), *self._options,
             ],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
@@ -52,19 +53,17 @@ class Replay:
         return sum(self._ask("stats")["fired"].values())
 
     def log(self) -> list[dict[str, Any]]:
-        """The requests since the last reset, in the order of their answers; `t` is when each came (Unix, s)."""
-        with self._log.open(encoding="utf-8") as log:
-            log.seek(self._read)
-            return [json.loads(line) for line in log]
+        """The requests that came since the last reset, in the order of their answers; `t` is when each came (Unix, s).
+
+        One that came before it may be answered, and so written down, only now.
+        """
+        entries = map(json.loads, (self._state / "access.jsonl").read_text(encoding="utf-8").splitlines())
+        return [entry for entry in entries if entry["t"] >= self._reset_at]
 
     def reset(self) -> None:
         self.faults()
         self._ask("reset", b"", "POST")
-        self._read = self._log.stat().st_size
-
-    @property
-    def _log(self) -> Path:
-        return self._state / "access.jsonl"
+        self._reset_at = time.time()
 
     def _ask(self, path: str, data: bytes | None = None, method: str = "GET") -> dict[str, Any]:
         request = urllib.request.Request(f"{self.address}/__replay__/{path}", data, method=method)  # noqa: S310  # loopback
