@@ -377,8 +377,8 @@ def recommend(
     as_json: Json = False,
 ) -> None:
     """Concepts for a topic and a vibe, each with the videos that back it and its own score."""
+    from miles import concepts, registry
     from miles import recommend as recommending
-    from miles import registry
 
     db.ready()
     answer = recommending.recommend(
@@ -388,7 +388,7 @@ def recommend(
     if as_json:
         print(json.dumps(document, ensure_ascii=False, default=str))
         return
-    Console().print(recommending.to_markdown(answer), markup=False, highlight=False)
+    Console().print(concepts.to_markdown(answer), markup=False, highlight=False)
 
 
 @app.command(epilog="Example: python -m miles export --output music.parquet --category Music --min-score 0.5")

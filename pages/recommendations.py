@@ -2,14 +2,14 @@
 
 import streamlit as st
 
-from miles import db, drafts, recommend, settings
+from miles import concepts, db, drafts, language_model, recommend, settings
 from miles.errors import ConceptsUnavailable, MilesError
 from ui import cards, create, data, page, words
 
 VIBES = ("Funny", "Calm", "Dramatic", "Educational", "Personal", "Energetic")
 
 user = settings.load().user
-writer = recommend.language_model()
+writer = language_model.configured()
 page.header(
     "Recommendations",
     "A topic and a vibe in, concepts out: each scored, each backed by collected videos.",
@@ -85,7 +85,7 @@ if asked or offline:
     if refused := st.session_state.pop("concepts_refused", None):
         st.warning(words.plain(refused), icon=":material/edit:")
 
-made: recommend.Recommendation | None = st.session_state.get("concepts")
+made: concepts.Recommendation | None = st.session_state.get("concepts")
 if made is not None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.subheader(
@@ -96,9 +96,9 @@ if made is not None:
         )
         name = f"concepts-{made.query_id}"
         st.download_button(
-            "Markdown", recommend.to_markdown(made), f"{name}.md", "text/markdown", icon=":material/download:"
+            "Markdown", concepts.to_markdown(made), f"{name}.md", "text/markdown", icon=":material/download:"
         )
-        st.download_button("CSV", recommend.to_csv(made), f"{name}.csv", "text/csv", icon=":material/download:")
+        st.download_button("CSV", concepts.to_csv(made), f"{name}.csv", "text/csv", icon=":material/download:")
     st.caption(words.plain(made.note) + (f" {made.usage.seconds:.0f} s." if made.usage.requests else ""))
     with st.grid(2, min_column_width=380, gap="small") as cells:
         for place, concept in enumerate(made.concepts):

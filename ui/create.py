@@ -5,7 +5,7 @@ from datetime import datetime
 
 import streamlit as st
 
-from miles import candidates, db, explain, lab, recommend, similar
+from miles import candidates, concepts, db, explain, lab, language_model, similar
 from miles.browse import Row
 from miles.explain import Explanation
 from miles.features import LANGUAGES, PastVideo, ScoreInput
@@ -76,7 +76,7 @@ def multiple(verdict: Verdict) -> str:
 
 def generator() -> str:
     """Who writes concepts here, as Markdown."""
-    writer = recommend.language_model()
+    writer = language_model.configured()
     if writer is None:
         return (
             "Written offline from measured patterns and the topic's own words. For a language model, set "
@@ -85,7 +85,7 @@ def generator() -> str:
     return f"Written by **{words.plain(writer.name)}** at {words.plain(writer.place)}."
 
 
-def concept(one: recommend.Concept, place: int) -> None:
+def concept(one: concepts.Concept, place: int) -> None:
     """One concept as a card: its score, why, how to film it, and the videos that back it."""
     with st.container(border=True, height="stretch", gap="small", key=f"concept-{place}"):
         st.markdown(f"#### {words.plain(one.title)}")

@@ -15,7 +15,7 @@ from PIL import Image
 from sqlalchemy import text
 from streamlit.testing.v1 import AppTest
 
-from miles import db, drafts, explain, recommend, score_candidates, settings, store, thumbnails
+from miles import db, drafts, explain, language_model, score_candidates, settings, store, thumbnails
 from miles.candidates import Candidate, Channel, Observation, Snapshot
 from miles.errors import ConceptsUnavailable, ModelUnavailable
 from miles.features import ScoreInput
@@ -599,7 +599,7 @@ def test_when_the_language_model_fails_the_offline_generator_is_one_click_away(
 
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
     settings.load.cache_clear()
-    monkeypatch.setattr(recommend, "ask", refuse)
+    monkeypatch.setattr(language_model, "ask", refuse)
     app = asked("street food")
     assert not app.exception
     assert "on strike" in texts(app)

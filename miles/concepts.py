@@ -1,0 +1,134 @@
+"""Concepts: ideas for videos, scored and backed by real ones; as a document and as a table."""
+
+import csv
+import io
+import re
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from miles.grounding import Evidence
+
+LONGEST_TITLE = 100  # characters; YouTube's limit
+
+
+@dataclass(frozen=True, slots=True)
+class Idea:
+    """A concept before it is scored."""
+
+    title: str
+    hook: str
+    outline: tuple[str, ...]
+    thumbnail_idea: str
+    hashtags: tuple[str, ...]  # without #
+    why: str
+    evidence: tuple[str, ...]  # candidate ids
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a language model was asked for."""
+
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.requests + other.requests,
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.seconds + other.seconds,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Concept:
+    """An idea for a video, with its own score (as a draft) and the candidates that back it."""
+
+    title: str
+    hook: str
+    outline: tuple[str, ...]
+    thumbnail_idea: str
+    hashtags: tuple[str, ...]
+    why: str
+    evidence: tuple[str, ...]
+    viral_score: float  # 0..1
+    base_rate: float  # 0..1
+    predicted_multiple: float | None  # × the channel's usual; None without a channel
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """The answer to one request, best concept first."""
+
+    topic: str
+    vibe: str
+    concepts: tuple[Concept, ...]
+    generator: str  # the language model's name, or "offline"
+    evidence: Evidence
+    note: str  # what the reader should know about the evidence and the generator
+    usage: Usage
+    model_version: str
+    query_id: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: each concept's `evidence` holds candidate ids, described under `videos`."""
+        used = {key for concept in self.concepts for key in concept.evidence}
+        return {
+            "topic": self.topic,
+            "vibe": self.vibe,
+            "generator": self.generator,
+            "model_version": self.model_version,
+            "note": self.note,
+            "concepts": [concept.to_dict() for concept in self.concepts],
+            "videos": {key: asdict(video) for key in sorted(used) if (video := self.evidence.video(key))},
+            "usage": asdict(self.usage),
+        }
+
+
+def to_markdown(recommendation: Recommendation) -> str:
+    """The concepts as a document to keep."""
+    vibe = f" ({recommendation.vibe})" if recommendation.vibe else ""
+    lines = [f"# Concepts: {_plain(recommendation.topic + vibe)}", "", recommendation.note]
+    for position, concept in enumerate(recommendation.concepts, start=1):
+        lines += [
+            "",
+            f"## {position}. {_plain(concept.title)}",
+            "",
+            f"Score: {concept.viral_score * 100:.0f} in 100, where {concept.base_rate * 100:.0f} in 100 is ordinary.",
+            "",
+            f"- **Hook:** {_plain(concept.hook)}",
+            *(f"{beat}. {_plain(line)}" for beat, line in enumerate(concept.outline, start=1)),
+            f"- **Thumbnail:** {_plain(concept.thumbnail_idea)}",
+            f"- **Hashtags:** {' '.join('#' + tag for tag in concept.hashtags)}",
+            f"- **Why:** {_plain(concept.why)}",
+        ]
+        for key in concept.evidence:
+            if video := recommendation.evidence.video(key):
+                named = f"[{_plain(video.title)}]({video.url})" if video.url else _plain(video.title)
+                lines.append(f"- **Backed by:** {named}{f', {_plain(video.channel)}' if video.channel else ''}")
+    return "\n".join(lines) + "\n"
+
+
+def to_csv(recommendation: Recommendation) -> str:
+    """The concepts as a table, one a row; lists are joined with " | ".
+
+    A cell that a spreadsheet would take for a formula gets an apostrophe before it.
+    """
+    out = io.StringIO()
+    table = csv.writer(out)
+    table.writerow([column.name for column in fields(Concept)])
+    for concept in recommendation.concepts:
+        values = (getattr(concept, column.name) for column in fields(Concept))
+        cells = [" | ".join(value) if isinstance(value, tuple) else value for value in values]
+        table.writerow(["'" + cell if isinstance(cell, str) and cell[:1] in "=+-@\t" else cell for cell in cells])
+    return out.getvalue()
+
+
+def _plain(value: str) -> str:
+    """Text that Markdown shows as it is."""
+    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", value)
