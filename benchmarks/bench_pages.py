@@ -18,7 +18,7 @@ import asyncio
 import random
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def main() -> None:
             known = _words()
             times, errors, memory = _measure(home, known, given.rounds)
         p95[size] = _report(times, memory)
-        failed += [f"{name}: {one}" for one in errors]
+        failed += [f"{name}: {one} ({number} times)" for one, number in Counter(errors).items()]
         if size == 1:
             failed += _missed(times)
     for page, slow in p95.get(10.0, {}).items():
@@ -151,10 +151,11 @@ async def _turn(visitor: Visitor, rounds: int, note: Note) -> None:
         for name in ("next", "next", "last", "previous"):
             if visitor.can_press(f"page-{name}"):
                 note("Trending", f"{name} page", await visitor.press(f"page-{name}"))
-        opening = visitor.keys("open-trending-")
-        for key in opening[:3]:
-            video = key.removeprefix("open-trending-")
+        opening = visitor.keys("open-trending-")[:3]
+        for key in opening:
             note("Trending", "details", await visitor.press(key))
+        for key in opening:
+            video = key.removeprefix("open-trending-")
             note("Trending", "like this video", await visitor.open(f"trending?like={video}"))
 
 
