@@ -382,7 +382,7 @@ def recommend(
 
     db.ready()
     answer = recommending.recommend(
-        registry.active_model(), topic=topic, vibe=vibe, n=number, user_id=settings.load().user
+        registry.active_model(), concepts.Request(topic, vibe, number=number), user_id=settings.load().user
     )
     document = answer.to_dict()
     if as_json:

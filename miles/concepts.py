@@ -4,11 +4,23 @@ import csv
 import io
 import re
 from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from typing import Any
 
 from miles.grounding import Evidence
 
 LONGEST_TITLE = 100  # characters; YouTube's limit
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What somebody asks concepts for."""
+
+    topic: str
+    vibe: str = ""
+    platform: str | None = None  # of the evidence; None: any
+    language: str | None = None  # of the evidence and of the titles, as in "en"; None: that of the evidence
+    number: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +33,7 @@ class Idea:
     thumbnail_idea: str
     hashtags: tuple[str, ...]  # without #
     why: str
+    risk: str  # why it may not work
     evidence: tuple[str, ...]  # candidate ids
 
 
@@ -43,6 +56,15 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """The known title that a concept's is nearest to."""
+
+    candidate_id: str
+    title: str
+    url: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Concept:
     """An idea for a video, with its own score (as a draft) and the candidates that back it."""
 
@@ -52,10 +74,14 @@ class Concept:
     thumbnail_idea: str
     hashtags: tuple[str, ...]
     why: str
+    risk: str
     evidence: tuple[str, ...]
     viral_score: float  # 0..1
     base_rate: float  # 0..1
     predicted_multiple: float | None  # × the channel's usual; None without a channel
+    nearest: Known | None  # of the whole collection; None where it holds nothing near
+    novelty: float | None  # 1 - cosine of the two titles' vectors; None where no vectors are kept
+    place: int = 1  # 1 + how many of those shown the model holds for clearly better: equal places are ties
 
     def to_dict(self) -> dict[str, Any]:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
@@ -65,15 +91,25 @@ class Concept:
 class Recommendation:
     """The answer to one request, best concept first."""
 
-    topic: str
-    vibe: str
+    request: Request
     concepts: tuple[Concept, ...]
     generator: str  # the language model's name, or "offline"
     evidence: Evidence
     note: str  # what the reader should know about the evidence and the generator
     usage: Usage
     model_version: str
-    query_id: int
+    query_id: int = 0  # of the request as it is kept
+    asked_at: datetime | None = None  # when it was kept
+    prompt_version: str | None = None  # of the language model's prompt; None offline
+    cached: bool = False  # it was made for the same request earlier
+
+    @property
+    def topic(self) -> str:
+        return self.request.topic
+
+    @property
+    def vibe(self) -> str:
+        return self.request.vibe
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: each concept's `evidence` holds candidate ids, described under `videos`."""
@@ -81,6 +117,8 @@ class Recommendation:
         return {
             "topic": self.topic,
             "vibe": self.vibe,
+            "platform": self.request.platform,
+            "language": self.request.language,
             "generator": self.generator,
             "model_version": self.model_version,
             "note": self.note,
@@ -106,6 +144,7 @@ def to_markdown(recommendation: Recommendation) -> str:
             f"- **Thumbnail:** {_plain(concept.thumbnail_idea)}",
             f"- **Hashtags:** {' '.join('#' + tag for tag in concept.hashtags)}",
             f"- **Why:** {_plain(concept.why)}",
+            f"- **Risk:** {_plain(concept.risk)}",
         ]
         for key in concept.evidence:
             if video := recommendation.evidence.video(key):
@@ -115,7 +154,7 @@ def to_markdown(recommendation: Recommendation) -> str:
 
 
 def to_csv(recommendation: Recommendation) -> str:
-    """The concepts as a table, one a row; lists are joined with " | ".
+    """The concepts as a table, one a row; lists are joined with " | ", of the nearest known video stands the title.
 
     A cell that a spreadsheet would take for a formula gets an apostrophe before it.
     """
@@ -124,7 +163,10 @@ def to_csv(recommendation: Recommendation) -> str:
     table.writerow([column.name for column in fields(Concept)])
     for concept in recommendation.concepts:
         values = (getattr(concept, column.name) for column in fields(Concept))
-        cells = [" | ".join(value) if isinstance(value, tuple) else value for value in values]
+        cells = [
+            " | ".join(value) if isinstance(value, tuple) else value.title if isinstance(value, Known) else value
+            for value in values
+        ]
         table.writerow(["'" + cell if isinstance(cell, str) and cell[:1] in "=+-@\t" else cell for cell in cells])
     return out.getvalue()
 

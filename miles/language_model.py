@@ -57,6 +57,7 @@ class _ReplyConcept(BaseModel):
     thumbnail_idea: str
     hashtags: list[str]
     why: str
+    risk: str
     evidence: list[str]
 
 
@@ -134,6 +135,7 @@ def parse_reply(reply: str, evidence: Evidence) -> list[Idea]:
             wording.one_line(concept.hook, 400),
             wording.one_line(concept.thumbnail_idea, 400),
             wording.one_line(concept.why, 600),
+            wording.one_line(concept.risk, 400),
         )
         if not title or not outline or not all(whole):
             raise _Malformed("The language model left out a part of a concept.")
@@ -152,6 +154,7 @@ def parse_reply(reply: str, evidence: Evidence) -> list[Idea]:
                 thumbnail_idea=whole[1],
                 hashtags=wording.hashtags(concept.hashtags),
                 why=whole[2],
+                risk=whole[3],
                 evidence=tuple(backing) or tuple(video.candidate_id for video in backing_of(title, (), evidence)),
             )
         )

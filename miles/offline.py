@@ -96,6 +96,7 @@ def _idea(
         thumbnail_idea=_fill(shape["thumbnail"], slots) + ".",
         hashtags=wording.hashtags([evidence.topic, *(term.text for term in pick), evidence.category or ""]),
         why=_why(title, pick, backing, evidence),
+        risk=_risk(title, pick, evidence),
         evidence=tuple(video.candidate_id for video in backing),
     )
 
@@ -104,7 +105,6 @@ def _why(title: str, pick: Sequence[Term], backing: Sequence[Backing], evidence:
     """What speaks for a title, with its numbers; an association, never a promise."""
     has = carried(title, evidence.patterns)
     parts = [f"{_measured(lift)}." for lift in has if lift.low > 1][:2]
-    parts += [f"Against it – {_measured(lift)}." for lift in has if lift.high < 1][:1]
     for term in pick[:2]:
         lifted = f", {term.lift:.2f}× the topic's average" if term.lift is not None else ""
         parts.append(f"“{term.text}” is in {term.videos} titles of {term.channels} channels on this topic{lifted}.")
@@ -118,6 +118,18 @@ def _why(title: str, pick: Sequence[Term], backing: Sequence[Backing], evidence:
             f"Behind it: “{wording.short(backing[0].title)}”, scored {backing[0].viral_score * 100:.0f} in 100."
         )
     return " ".join(parts) or "No measured pattern backs this one: it is a frame that fits the topic, nothing more."
+
+
+def _risk(title: str, pick: Sequence[Term], evidence: Evidence) -> str:
+    """What was measured against a title."""
+    parts = [f"{_measured(lift)}." for lift in carried(title, evidence.patterns) if lift.high < 1][:1]
+    said = {word for term in pick for word in wording.words(term.text)}
+    if alike := [video for video in evidence.flops if said & set(wording.words(video.title))]:
+        parts.append(
+            f"“{wording.short(alike[0].title)}” has it too and came to {alike[0].outlier_multiple or 0.0:.1f}×"
+            " its channel's usual."
+        )
+    return " ".join(parts) or "Nothing measured speaks against it, which is no promise."
 
 
 def _measured(lift: Lift) -> str:

@@ -5,10 +5,11 @@ score them, keep the best. Knows nothing about pages; no connection is held whil
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from miles import candidates, db, drafts, language_model, wording
-from miles.concepts import Concept, Idea, Recommendation, Usage
+from miles.concepts import Concept, Idea, Recommendation, Request, Usage
 from miles.errors import ConceptsUnavailable, MilesError
 from miles.features import ScoreInput
 from miles.grounding import Evidence, gather
@@ -42,42 +43,36 @@ class ScoringModel(Protocol):
 
 def recommend(
     model: ScoringModel,
+    request: Request,
     *,
-    topic: str,
-    vibe: str = "",
-    n: int = 5,
-    platform: str | None = None,
-    language: str | None = None,
     user_id: str,
     offline: bool = False,
     seed: int = 0,
     on_progress: Callable[[str], None] | None = None,
 ) -> Recommendation:
-    """Concepts for a topic, scored and saved for the user.
+    """Concepts for a request, scored and saved for the user.
 
     Written by the language model of the settings, or by the offline generator where there is none or
     `offline` asks for it; offline, the same seed gives the same concepts. Opens its own transactions as
     the user, and none while a language model thinks. Raises MilesError for an empty topic,
     ConceptsUnavailable if the language model gives nothing that can be used.
     """
-    topic = wording.one_line(topic, LONGEST_TOPIC)
-    vibe = wording.one_line(vibe, LONGEST_TOPIC)
-    if not topic:
-        raise MilesError("Concepts need a topic. Say in a few words what the videos are about.")
-    if not 1 <= n <= MOST_CONCEPTS:
-        raise MilesError(f"Ask for 1 to {MOST_CONCEPTS} concepts, not {n}.")
+    request = checked(request)
+    wanted, platform, language = request.number, request.platform, request.language
     say = on_progress or (lambda _: None)
     writer = None if offline else language_model.configured()
 
     say("Looking for videos on the topic")
     with db.transaction("viewer", user_id) as connection:
-        evidence = gather(connection, topic, platform=platform, language=language)
+        evidence = gather(connection, request.topic, platform=platform, language=language)
     say(f"Writing concepts with {writer.name}" if writer else "Writing concepts offline")
     bills: list[Usage] = []
     if writer is None:
-        ideas = compose(evidence, vibe, n * SPREAD, language=language, seed=seed)
+        ideas = compose(evidence, request.vibe, wanted * SPREAD, language=language, seed=seed)
     else:
-        messages = language_model.build_prompt(evidence, vibe, n + max(2, n // 2), platform=platform, language=language)
+        messages = language_model.build_prompt(
+            evidence, request.vibe, wanted + max(2, wanted // 2), platform=platform, language=language
+        )
         try:
             ideas = language_model.ask(writer, messages, evidence, bills.append)
         finally:  # an answer that is of no use was paid for, too
@@ -90,21 +85,32 @@ def recommend(
             "Every concept came out as a copy of an existing title. Ask again, or put the topic in other words."
         )
     say("Scoring them")
-    concepts = rank(ideas, model, evidence, n, language=language)
+    concepts = rank(ideas, model, evidence, wanted, language=language)
     generator = writer.name if writer else OFFLINE
     with db.transaction("viewer", user_id) as connection:
-        query_id = drafts.save_query(connection, topic, vibe, generator, [concept.to_dict() for concept in concepts])
+        query_id = drafts.save_query(
+            connection, request.topic, request.vibe, generator, [concept.to_dict() for concept in concepts]
+        )
     return Recommendation(
-        topic,
-        vibe,
+        request,
         concepts,
         generator,
         evidence,
-        note(evidence, writer, len(concepts), n),
+        note(evidence, writer, len(concepts), wanted),
         sum(bills, Usage()),
         model.version,
         query_id,
     )
+
+
+def checked(request: Request) -> Request:
+    """The request as it is worked on: its words on one line. Raises MilesError where it makes no sense. Pure."""
+    topic = wording.one_line(request.topic, LONGEST_TOPIC)
+    if not topic:
+        raise MilesError("Concepts need a topic. Say in a few words what the videos are about.")
+    if not 1 <= request.number <= MOST_CONCEPTS:
+        raise MilesError(f"Ask for 1 to {MOST_CONCEPTS} concepts, not {request.number}.")
+    return replace(request, topic=topic, vibe=wording.one_line(request.vibe, LONGEST_TOPIC))
 
 
 def original(ideas: Sequence[Idea], evidence: Evidence) -> list[Idea]:
@@ -151,10 +157,13 @@ def rank(
             thumbnail_idea=idea.thumbnail_idea,
             hashtags=idea.hashtags,
             why=idea.why,
+            risk=idea.risk,
             evidence=idea.evidence,
             viral_score=score.viral_score,
             base_rate=score.base_rate,
             predicted_multiple=score.predicted_multiple,
+            nearest=None,
+            novelty=None,
         )
         for idea, score in chosen
     )

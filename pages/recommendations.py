@@ -67,11 +67,13 @@ if asked or offline:
         try:
             st.session_state["concepts"] = recommend.recommend(
                 data.model(),
-                topic=topic,
-                vibe=", ".join(part for part in (vibe, own.strip()) if part),
-                n=int(number),
-                platform=platform,
-                language=language,
+                concepts.Request(
+                    topic,
+                    ", ".join(part for part in (vibe, own.strip()) if part),
+                    platform=platform,
+                    language=language,
+                    number=int(number),
+                ),
                 user_id=user,
                 offline=offline,
                 on_progress=lambda step: status.update(label=step),

@@ -97,6 +97,7 @@ def concept(one: concepts.Concept, place: int) -> None:
             )
             st.caption(f"where {words.in_100(one.base_rate)} is ordinary", width="content")
         st.markdown(words.plain(one.why))
+        st.caption(f"**Risk.** {words.plain(one.risk)}")
         with st.expander("How to film it", icon=":material/movie:"):
             st.markdown(f"**Hook.** {words.plain(one.hook)}")
             st.markdown("\n".join(f"{beat}. {words.plain(line)}" for beat, line in enumerate(one.outline, start=1)))

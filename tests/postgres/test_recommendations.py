@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -14,6 +13,7 @@ from sqlalchemy import text
 
 from miles import db, drafts, grounding, language_model, recommend, settings, store
 from miles.candidates import Candidate, Channel, Observation, Snapshot
+from miles.concepts import Recommendation, Request
 from miles.errors import ConceptsUnavailable, MilesError
 from miles.features import ScoreInput
 
@@ -113,6 +113,7 @@ def concept(title: str, **changes: Any) -> dict[str, Any]:
         "thumbnail_idea": "A plate under a neon sign",
         "hashtags": ["streetfood"],
         "why": "Night markets do better here.",
+        "risk": "Queues bore.",
         "evidence": ["E1", "E2"],
         **changes,
     }
@@ -174,7 +175,8 @@ def videos(database: str) -> None:
         )
 
 
-ask = partial(recommend.recommend, FakeModel(), user_id="ada")
+def ask(topic: str, *, offline: bool = False, **wanted: Any) -> Recommendation:
+    return recommend.recommend(FakeModel(), Request(topic, **wanted), user_id="ada", offline=offline)
 
 
 def gathered(topic: str, **filters: Any) -> grounding.Evidence:
@@ -227,7 +229,7 @@ def test_a_topic_in_a_script_without_spaces_is_found_inside_titles(videos: None)
 
 
 def test_an_unknown_topic_says_so_and_works_with_what_there_is(videos: None):
-    answer = ask(topic="zeppelin maintenance")
+    answer = ask("zeppelin maintenance")
     assert answer.evidence.reach == "everything"
     assert "No collected video is about “zeppelin maintenance”" in answer.note
     assert len(answer.concepts) == 5
@@ -252,14 +254,14 @@ def test_invented_videos_back_nothing_where_there_are_real_ones(videos: None):
     "topic", ["'", "a:*", "!&|()<->", "🔥🔥", "x" * 60_000, "\\", "%_%", "''':*", "a" * 300 + " b"]
 )
 def test_no_topic_breaks_the_search(videos: None, topic: str):
-    assert ask(topic=topic).concepts
+    assert ask(topic).concepts
 
 
 # --- offline
 
 
 def test_without_a_key_the_offline_generator_writes_and_says_so(videos: None):
-    answer = ask(topic="street food", vibe="funny", n=4)
+    answer = ask("street food", vibe="funny", number=4)
     assert answer.generator == "offline"
     assert "not by a language model" in answer.note
     assert len(answer.concepts) == 4
@@ -271,25 +273,25 @@ def test_without_a_key_the_offline_generator_writes_and_says_so(videos: None):
         assert known.issuperset(one.evidence)
         assert one.base_rate == 0.1
     assert answer.to_dict()["concepts"] == [
-        one.to_dict() for one in ask(topic="street food", vibe="funny", n=4).concepts
+        one.to_dict() for one in ask("street food", vibe="funny", number=4).concepts
     ]
 
 
 def test_an_empty_database_gives_concepts_that_claim_nothing(database: str):
-    answer = ask(topic="street food")
+    answer = ask("street food")
     assert len(answer.concepts) == 5
     assert "No videos are collected yet" in answer.note
     assert all(one.evidence == () for one in answer.concepts)
 
 
-@pytest.mark.parametrize("wrong", [{"topic": " \x00 "}, {"topic": "x", "n": 0}, {"topic": "x", "n": 21}])
+@pytest.mark.parametrize("wrong", [{"topic": " \x00 "}, {"topic": "x", "number": 0}, {"topic": "x", "number": 21}])
 def test_a_request_that_makes_no_sense_gets_a_clear_message(database: str, wrong: dict[str, Any]):
     with pytest.raises(MilesError):
         ask(**wrong)
 
 
 def test_a_recommendation_is_kept_for_its_user_only(videos: None):
-    answer = ask(topic="street food", vibe="calm")
+    answer = ask("street food", vibe="calm")
     with db.transaction("viewer", "ada") as connection:
         (query,) = drafts.queries(connection)
         saved = drafts.concepts(connection, query.query_id)
@@ -309,7 +311,7 @@ def test_a_recommendation_is_kept_for_its_user_only(videos: None):
 
 def test_with_a_key_the_language_model_writes_and_its_tokens_are_counted(key: Server, videos: None):
     key.answers = [GOOD]
-    answer = ask(topic="street food", vibe="calm", n=2)
+    answer = ask("street food", vibe="calm", number=2)
     assert answer.generator == "scripted-1"
     assert len(answer.concepts) == 2
     assert answer.usage.input_tokens == 900
@@ -323,14 +325,14 @@ def test_with_a_key_the_language_model_writes_and_its_tokens_are_counted(key: Se
 
 
 def test_offline_on_request_asks_nobody(key: Server, videos: None):
-    assert ask(topic="street food", offline=True).generator == "offline"
+    assert ask("street food", offline=True).generator == "offline"
     assert key.asked == []
 
 
 def test_servers_that_refuse_a_schema_are_asked_more_simply(key: Server, videos: None):
     refused = (400, {"error": {"message": "response_format is not supported"}})
     key.answers = [refused, refused, GOOD]
-    assert ask(topic="street food", n=2).generator == "scripted-1"
+    assert ask("street food", number=2).generator == "scripted-1"
     assert [request.get("response_format", {}).get("type") for request in key.asked] == [
         "json_schema",
         "json_object",
@@ -340,7 +342,7 @@ def test_servers_that_refuse_a_schema_are_asked_more_simply(key: Server, videos:
 
 def test_a_malformed_answer_is_asked_for_once_more(key: Server, videos: None):
     key.answers = [completion("I would love to help!"), GOOD]
-    assert len(ask(topic="street food", n=2).concepts) == 2
+    assert len(ask("street food", number=2).concepts) == 2
     assert len(key.asked) == 2
 
 
@@ -368,7 +370,7 @@ def test_an_unusable_answer_gives_one_clear_sentence_and_saves_nothing(
 ):
     key.answers = [answer]
     with pytest.raises(ConceptsUnavailable, match=message) as caught:
-        ask(topic="street food")
+        ask("street food")
     assert "offline generator" in str(caught.value)
     assert "sk-test-secret" not in str(caught.value)
     assert len(key.asked) <= 3
@@ -379,11 +381,11 @@ def test_an_unusable_answer_gives_one_clear_sentence_and_saves_nothing(
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_passing_failure_is_tried_again_a_bounded_number_of_times(key: Server, videos: None, status: int):
     key.answers = [(status, {"error": {"message": "later"}}), GOOD]
-    assert ask(topic="street food", n=2).concepts
+    assert ask("street food", number=2).concepts
     key.answers = [(status, {"error": {"message": "later"}})]
     key.asked.clear()
     with pytest.raises(ConceptsUnavailable):
-        ask(topic="street food", n=2)
+        ask("street food", number=2)
     assert len(key.asked) == 1 + language_model.RETRIES
 
 
@@ -392,7 +394,7 @@ def test_a_silent_server_is_given_up_on_in_time(key: Server, videos: None, monke
     monkeypatch.setattr(language_model, "RETRIES", 0)
     key.answers = ["silence"]
     with pytest.raises(ConceptsUnavailable, match="did not answer within"):
-        ask(topic="street food")
+        ask("street food")
 
 
 def test_an_unreachable_server_is_named(videos: None, monkeypatch: pytest.MonkeyPatch):
@@ -400,13 +402,13 @@ def test_an_unreachable_server_is_named(videos: None, monkeypatch: pytest.Monkey
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     settings.load.cache_clear()
     with pytest.raises(ConceptsUnavailable, match=r"127\.0\.0\.1:9/v1 can't be reached"):
-        ask(topic="street food")
+        ask("street food")
 
 
 def test_tokens_of_an_answer_of_no_use_are_counted_too(key: Server, videos: None):
     key.answers = [completion("nonsense")]
     with pytest.raises(ConceptsUnavailable):
-        ask(topic="street food")
+        ask("street food")
     with db.transaction("viewer", "ada") as connection:
         spent = connection.execute(text("SELECT requests, input_tokens FROM usage")).one()
     assert tuple(spent) == (2, 1800)
@@ -431,7 +433,7 @@ def test_an_instruction_hidden_in_a_title_stays_data(key: Server, videos: None):
             )
         )
     ]
-    answer = ask(topic="street food", n=3)
+    answer = ask("street food", number=3)
     assert [one.title for one in answer.concepts] == ["A stall that opens at midnight"]
     assert answer.concepts[0].evidence == ("youtube:v085",)
     assert "evil.example" not in json.dumps([one.to_dict() for one in answer.concepts])
@@ -445,9 +447,9 @@ def test_an_instruction_hidden_in_a_title_stays_data(key: Server, videos: None):
 def test_copies_of_known_titles_are_not_recommended(key: Server, videos: None):
     stolen = "STREET FOOD tour of the night market: stall 1"
     key.answers = [concepts(stolen, "Three stalls, one verdict")]
-    answer = ask(topic="street food", n=2)
+    answer = ask("street food", number=2)
     assert [one.title for one in answer.concepts] == ["Three stalls, one verdict"]
     assert "1 instead of 2" in answer.note
     key.answers = [concepts(stolen)]
     with pytest.raises(ConceptsUnavailable, match="copy of an existing title"):
-        ask(topic="street food", n=2)
+        ask("street food", number=2)
