@@ -1,4 +1,4 @@
-"""What belongs to one user: drafts from the Score lab, and the concepts that were made for them.
+"""Drafts of the Score lab, each its owner's alone; `kept` has the concepts that were made for them.
 
 Every function takes a connection of `transaction("viewer", user_id)`. Row-level security decides whose
 rows there are; nothing here filters by user, so nothing here can forget to.
@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Connection, text
 
@@ -16,6 +16,8 @@ from miles import candidates
 from miles.errors import MilesError
 
 LONGEST_NAME = 80  # characters
+
+Origin = Literal["own", "offline", "language model"]  # whose idea a draft was: its user's, or who wrote its concept
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,9 @@ class Draft:
     published_at: datetime | None
     views: int | None  # at the newest look
     observed_at: datetime | None
+    origin: Origin
+    concept_id: int | None  # that it began with, while that is kept
+    query_id: int | None  # of the request that the concept was made for
     outcome: Outcome | None  # None: its first day is not known, or not yet
 
 
@@ -103,8 +108,14 @@ def save_draft(
     language: str | None = None,
     foretold: Foretold | None = None,
     upload: Upload | None = None,
+    concept_id: int | None = None,
+    foretold_with_it: bool = False,
 ) -> int:
-    """Keep a draft; returns its id. Raises MilesError if the title is empty."""
+    """Keep a draft; returns its id. Raises MilesError if the title is empty.
+
+    `concept_id` is the concept that it began with; one that is not the user's is left out. With `foretold_with_it` the
+    concept was scored the same, so the draft counts as saved when that was: what it foretells has been known since.
+    """
     cleaned = candidates.text(title, candidates.MAX_TITLE)
     if cleaned is None:
         raise MilesError("A draft needs a title. Type one and save again.")
@@ -113,9 +124,13 @@ def save_draft(
         text(
             "INSERT INTO drafts"
             " (user_id, title, name, thumbnail_sha256, channel_key, category, duration, language, viral_score, base_rate,"
-            " predicted_multiple, predicted_views, views_low, views_high, model_version)"
-            " VALUES (current_user_id(), :title, :name, :sha256, :channel_key, :category, :duration, :language, :score,"
-            " :base_rate, :multiple, :views, :low, :high, :version)"
+            " predicted_multiple, predicted_views, views_low, views_high, model_version, concept_id, origin, created_at)"
+            " SELECT current_user_id(), :title, :name, :sha256, :channel_key, :category, :duration, :language, :score,"
+            " :base_rate, :multiple, :views, :low, :high, :version, concept_id,"
+            " CASE WHEN concept_id IS NULL THEN 'own' WHEN generator = 'offline' THEN 'offline' ELSE 'language model' END,"
+            " CASE WHEN :with_it THEN coalesce(asked_at, now()) ELSE now() END"
+            " FROM (VALUES (CAST(:concept_id AS bigint))) AS asked (concept_id_asked)"
+            " LEFT JOIN (concepts JOIN queries USING (query_id)) ON concept_id = concept_id_asked"
             " RETURNING draft_id"
         ),
         {
@@ -133,6 +148,8 @@ def save_draft(
             "low": foretold and foretold.views_low,
             "high": foretold and foretold.views_high,
             "version": foretold and foretold.model_version,
+            "concept_id": concept_id,
+            "with_it": foretold_with_it,
         },
     ).scalar_one()
     if upload:
@@ -153,8 +170,9 @@ def save_draft(
     return draft_id
 
 
-def drafts(connection: Connection, limit: int = 100) -> list[Draft]:
-    """The user's drafts, newest first, with what became of those that were published."""
+def drafts(connection: Connection, limit: int = 100, *, query_id: int | None = None) -> list[Draft]:
+    """The user's drafts, newest first, with what became of those that were published; with `query_id` only those that
+    began with a concept of that request."""
     rows = connection.execute(
         text(
             """
@@ -162,7 +180,7 @@ def drafts(connection: Connection, limit: int = 100) -> list[Draft]:
                 drafts.category, drafts.duration, drafts.language, thumbnail_sha256, drafts.viral_score,
                 drafts.base_rate, drafts.predicted_multiple, predicted_views, drafts.views_low, drafts.views_high,
                 drafts.model_version, created_at, published_url, video.candidate_id,
-                video.published_at, video.views, video.observed_at,
+                video.published_at, video.views, video.observed_at, origin, concept_id, begun.query_id,
                 told.views AS told_views, told.multiple, told.happened, told.foresight
             FROM drafts
                 LEFT JOIN channels USING (channel_key)
@@ -171,10 +189,14 @@ def drafts(connection: Connection, limit: int = 100) -> list[Draft]:
                     WHERE item.collection_id = published_by HAVING count(*) = 1
                 ))
                 LEFT JOIN draft_outcomes AS told USING (draft_id)
+                LEFT JOIN (SELECT concept_id, query_id FROM concepts) AS begun USING (concept_id)
+            """
+            + ("WHERE begun.query_id = :query_id" if query_id is not None else "")
+            + """
             ORDER BY created_at DESC, draft_id DESC LIMIT :limit
             """
         ),
-        {"limit": limit},
+        {"limit": limit} | ({"query_id": query_id} if query_id is not None else {}),
     )
     found = []
     for row in rows.mappings():
