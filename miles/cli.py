@@ -684,6 +684,7 @@ def tidy(
         "snapshots_older_than": done.snapshots.before,
         "removals_finished": done.removals_finished,
         "pictures_forgotten": done.pictures_forgotten,
+        "files_half_stored": done.half_stored,
     }
     if done.pictures:
         document |= {f"pictures_{name}": number for name, number in asdict(done.pictures).items()}

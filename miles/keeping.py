@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, text
 
-from miles import removal, retention, rollups, thumbnails
+from miles import removal, retention, rollups, storage, thumbnails
 from miles.retention import Thinned
 from miles.thumbnails import Repaired
 
@@ -24,6 +24,7 @@ class Tidied:
     snapshots: Thinned
     pictures_forgotten: int
     pictures: Repaired | None  # None: a dry run, or it was stopped before
+    half_stored: int = 0  # files of processes that were killed while they stored something
 
 
 def due(connection: Connection) -> bool:
@@ -65,10 +66,11 @@ def tidy(
     if dry_run or stopped():
         return Tidied(len(finished), thinned, 0, None)
     forgotten = thumbnails.clean()
+    swept = storage.thumbnails().sweep()
     repaired = thumbnails.repair(
         verify=verify,
         everything=fetch_all,
         stop=stopped,
         on_progress=lambda done, total: tell("Fetching pictures", done, total),
     )
-    return Tidied(len(finished), thinned, forgotten, repaired)
+    return Tidied(len(finished), thinned, forgotten, repaired, swept)

@@ -4,21 +4,26 @@ The usual names keep their usual meaning (`DATABASE_URL`, `OPENAI_API_KEY`, `SSL
 what is ours begins with `MILES_`.
 """
 
+import logging
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from difflib import get_close_matches
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from miles.errors import MilesError
+
+logger = logging.getLogger(__name__)
 
 LEAST_DETAIL_DAYS = 14  # a forecast may be told up to 10 days after its look, with one 3.5 days after it
 PROJECT = Path(__file__).resolve().parent.parent  # the checkout: Home.py, pages/, model/
@@ -137,6 +142,17 @@ class Settings(BaseSettings):
     openai_api_key: SecretStr | None = Field(None, alias="OPENAI_API_KEY")
     openai_base_url: str | None = Field(None, alias="OPENAI_BASE_URL")
     openai_model: str = Field("gpt-4o-mini", alias="OPENAI_MODEL")
+    answer_timeout: float = Field(180.0, alias="MILES_ANSWER_TIMEOUT", ge=1, le=3600)
+    """Seconds for a whole answer of the language model, with everything that is tried again."""
+    price_input: float | None = Field(None, alias="MILES_PRICE_INPUT", ge=0, le=100_000, allow_inf_nan=False)
+    """What a million tokens sent to the language model cost, in USD. Unset: not known; 0 for one that runs here."""
+    price_output: float | None = Field(None, alias="MILES_PRICE_OUTPUT", ge=0, le=100_000, allow_inf_nan=False)
+    """The same for a million tokens that it writes."""
+    daily_spend: float | None = Field(None, alias="MILES_DAILY_SPEND", gt=0, le=1_000_000, allow_inf_nan=False)
+    """Most USD that the language model may cost within a day (UTC), all users together. Unset: no limit in money."""
+    daily_tokens: int = Field(500_000, alias="MILES_DAILY_TOKENS", ge=0)
+    """Most tokens that the language model may read and write within a day (UTC), all users together: some 50 requests
+    for five concepts. 0 is no limit."""
     user: str = Field("local", alias="MILES_USER")
     """Whose drafts and queries the dashboard shows where nobody is logged in."""
 
@@ -206,6 +222,17 @@ class Settings(BaseSettings):
             raise ValueError(f"forecasts wait that long for their outcome: at least {LEAST_DETAIL_DAYS}, or 0 for all")
         return days
 
+    @model_validator(mode="after")
+    def _whole_prices(self) -> Self:
+        if (self.price_input is None) != (self.price_output is None):
+            raise ValueError("MILES_PRICE_INPUT and MILES_PRICE_OUTPUT: one without the other gives no price; set both")
+        if self.daily_spend is not None and self.price_input is None:
+            raise ValueError(
+                "MILES_DAILY_SPEND: without MILES_PRICE_INPUT and MILES_PRICE_OUTPUT nothing is known to be spent; "
+                "set them, or limit MILES_DAILY_TOKENS instead"
+            )
+        return self
+
     @field_validator("home", "model_folder")
     @classmethod
     def _absolute(cls, path: Path) -> Path:
@@ -265,11 +292,30 @@ def _listed(text: str) -> tuple[str, ...]:
     return tuple(filter(None, map(str.strip, text.split(","))))
 
 
+def strangers(environment: Mapping[str, str]) -> list[str]:
+    """A sentence for each variable that is named like ours and that nothing reads. Pure."""
+    known = [str(field.alias) for field in Settings.model_fields.values()]
+    sentences = []
+    for name, value in sorted(environment.items()):
+        if value and name.upper().startswith("MILES_") and name.upper() not in known:
+            alike = get_close_matches(name.upper(), known, n=1, cutoff=0.8)
+            meant = f"Did you mean {alike[0]}?" if alike else "Unset it; README.md lists those that are read."
+            sentences.append(f"{name} is set, but this version of Miles does not read it. {meant}")
+    return sentences
+
+
 @lru_cache(maxsize=1)
 def load() -> Settings:
     """The settings of this process, read once. Raises MilesError naming each variable that makes no sense."""
+    for sentence in strangers(os.environ):
+        logger.warning(sentence)
     try:
         return Settings()  # type: ignore[call-arg]  # every field has a default or an environment name
     except ValidationError as error:
-        wrong = "; ".join(f"{problem['loc'][0]} ({problem['msg']})" for problem in error.errors())
+        wrong = "; ".join(
+            f"{problem['loc'][0]} ({problem['msg']})"
+            if problem["loc"]
+            else problem["msg"].removeprefix("Value error, ")
+            for problem in error.errors()
+        )
         raise MilesError(f"These environment variables make no sense: {wrong}. Correct or unset them.") from error

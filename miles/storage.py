@@ -29,6 +29,8 @@ from miles.errors import StorageUnavailable
 logger = logging.getLogger(__name__)
 
 KEY = re.compile(r"[0-9a-f]{64}")
+HALF = re.compile(r"\.[a-z0-9_]{8}")  # a file that is being stored, as `tempfile` names it
+GIVEN_UP = 3600.0  # seconds since such a file grew: whoever wrote it was killed
 CHUNK = 1024 * 1024  # bytes of a stream at a time
 LARGEST_WHOLE = 64 * 1024 * 1024  # bytes that `get` takes into memory; no picture is near, and clips are for `open`
 
@@ -85,6 +87,9 @@ class Storage(Protocol):
 
     def check(self) -> None:
         """Write, read and delete a trial. Raises StorageUnavailable with what is to be mended."""
+
+    def sweep(self) -> int:
+        """Delete what processes that were killed left half stored an hour ago or longer; returns how many files."""
 
     def warm(self, keys: Iterable[str], seconds: float) -> None:
         """Have these at hand for `peek`, as far as that is done within so many seconds; the rest comes later."""
@@ -155,6 +160,18 @@ class Folder:
         data = b"a trial"
         key = self.put(data)
         self.delete(key)
+
+    def sweep(self) -> int:
+        swept, latest = 0, time.time() - GIVEN_UP
+        try:
+            for path in self.root.glob(".*"):
+                with contextlib.suppress(FileNotFoundError):  # stored since, or swept by somebody else
+                    if HALF.fullmatch(path.name) and path.stat().st_mtime < latest:
+                        path.unlink()
+                        swept += 1
+        except OSError as error:
+            raise self._unavailable(error) from error
+        return swept
 
     def warm(self, keys: Iterable[str], seconds: float) -> None:
         """All that is here is at hand."""
@@ -350,6 +367,10 @@ class Bucket:
             self._quick.get_object(**trial)["Body"].read()
             self._quick.delete_object(**trial)
 
+    def sweep(self) -> int:
+        """An upload that broke off shows in no listing, and goes on when the same is stored again."""
+        return 0
+
     def warm(self, keys: Iterable[str], seconds: float) -> None:
         """Nothing is ever at hand here; see Nearby."""
 
@@ -529,6 +550,9 @@ class Nearby:
     def check(self) -> None:
         self.bucket.check()
         self._failed = None
+
+    def sweep(self) -> int:
+        return self.copies.sweep()
 
     def warm(self, keys: Iterable[str], seconds: float) -> None:
         wanted = [key for key in set(keys) if not self.copies.has(key) and not self._is_missing(key)]

@@ -1,5 +1,6 @@
 """Settings: what the environment says, and what it says wrongly."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -27,6 +28,41 @@ def test_nonsense_names_the_variable_and_what_to_do(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("MILES_PORT", port)
     with pytest.raises(MilesError, match=r"MILES_PORT .*Correct or unset"):
         settings.load()
+
+
+@pytest.mark.parametrize(
+    ("variable", "words"),
+    [
+        ("MILES_REFRESH_TOPICS", "README.md lists those that are read"),  # of an earlier version
+        ("MILES_HOURLY_BUDGETS", "Did you mean MILES_HOURLY_BUDGET?"),
+        ("miles_prot", "Did you mean MILES_PORT?"),
+    ],
+)
+def test_a_variable_that_nothing_reads_is_named_once_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, variable: str, words: str
+) -> None:
+    monkeypatch.setenv(variable, "street food")
+    for _ in range(3):
+        settings.load()
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert f"{variable} is set, but this version of Miles does not read it. " in record.message
+    assert words in record.message
+    assert "street food" not in record.message  # it may be a secret
+
+
+def test_no_variable_that_is_read_is_called_unknown(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MILES_FORMER", "")  # an empty variable is an unset one
+    monkeypatch.setenv("miles_port", "8600")
+    monkeypatch.setenv("MILES_DETAIL_DAYS", "90")
+    monkeypatch.setenv("MILESTONE", "1")
+    assert settings.load().port == 8600
+    assert caplog.records == []
+    written = set(re.findall(r"MILES_[A-Z_]+[A-Z]", (settings.PROJECT / "README.md").read_text()))
+    assert {"MILES_HOME", "MILES_USER"} < written
+    assert settings.strangers(dict.fromkeys(written, "x")) == []
 
 
 def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:

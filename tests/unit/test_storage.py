@@ -1,5 +1,9 @@
 import hashlib
 import io
+import os
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -93,6 +97,28 @@ def test_the_listing_names_each_object_once_and_no_half_written_file(folder: sto
     assert sum(one.bytes for one in folder.listed()) == sum(range(1, 30))
     folder.check()
     assert {one.key for one in folder.listed()} == kept
+
+
+def test_what_a_killed_process_left_half_stored_goes_after_an_hour_and_nothing_else(folder: storage.Folder) -> None:
+    key = folder.put(b"a picture")
+    program = "import sys, os; from pathlib import Path; from miles.storage import Folder\n"
+    program += "with Folder(Path(sys.argv[1]))._storing() as file: file.write(b'half'); file.flush(); os._exit(9)"
+    killed = subprocess.run([sys.executable, "-c", program, folder.root], cwd=settings.PROJECT, check=False)
+    assert killed.returncode == 9
+    [left] = [path for path in folder.root.iterdir() if path.is_file()]
+    assert left.read_bytes() == b"half"
+    (folder.root / ".notes-of-its-owner").write_bytes(b"")
+    folder.root.joinpath("kept.txt").write_bytes(b"")
+    for path in folder.root.rglob("*"):
+        if path != left:
+            os.utime(path, (0, 0))
+    assert folder.sweep() == 0  # it may be stored at this moment
+    long_ago = time.time() - storage.GIVEN_UP - 1
+    os.utime(left, (long_ago, long_ago))
+    assert folder.sweep() == 1
+    assert {path.name for path in folder.root.iterdir()} == {key[:2], ".notes-of-its-owner", "kept.txt"}
+    assert folder.get(key) == b"a picture"
+    assert storage.Folder(folder.root / "never made").sweep() == 0
 
 
 def test_a_folder_that_can_not_be_written_is_one_sentence(tmp_path: Path) -> None:
