@@ -33,12 +33,14 @@ MAX_NGRAMS_OF_PART = 150  # … and of every other scope
 EXAMPLES = 5
 LONGEST_NGRAM = 3  # words
 FLOOR = 1e-3  # the least outlier multiple, so that a video without views has a logarithm
+FEW = 0.2  # of all videos: below it the hits of each title are faster than a pass over all hits
 SAME = 0.9  # a shorter n-gram goes when this share of its videos have one longer n-gram around it
 TREND_WEEKS = 12  # up to the newest video: the weeks that a trend is told of …
 RECENT_WEEKS = 4  # … and those of them whose lift is held against that of the others
 MIN_WEEKS = 6  # with MIN_WEEK titles each; below that there is no trend
 MIN_WEEK = 20
 MIN_HALF = 5  # channels that tell, in the recent weeks and in those before; fewer don't tell a change of lift
+MOST_TITLES = 200_000  # of a set that is asked for while somebody waits; of larger ones, whole channels are drawn
 MOST = 300  # patterns of a kind that are shown of a set: the surest, after all of them were tested together
 FALSE_SHARE = 0.05  # of the trends that are named, at most this share is chance
 
@@ -281,6 +283,8 @@ class Corpus:
     hit_group: np.ndarray  # (hits,) int32, ascending
     group_ngram: np.ndarray  # (groups,) int32
     group_channel: np.ndarray  # (groups,) int32
+    title_ngrams: np.ndarray  # (hits,) int32: those of the first video, then those of the second …
+    title_ends: np.ndarray  # (videos + 1,) int64: … with those of video n from title_ends[n] to title_ends[n + 1]
 
     @classmethod
     def of(
@@ -295,11 +299,13 @@ class Corpus:
         of = channel[videos]
         first = np.ones(len(pairs), dtype=bool)
         first[1:] = (numbers[1:] != numbers[:-1]) | (of[1:] != of[:-1])
+        by_title = np.argsort(videos, kind="stable")
         return cls(
             channel=channel.astype(np.int32), outcome=outcome.astype(np.float64), forms=forms.astype(np.int64),
             week=week.astype(np.int32), ngrams=tuple(ngrams), hit_video=videos.astype(np.int32),
             hit_group=(np.cumsum(first) - 1).astype(np.int32), group_ngram=numbers[first].astype(np.int32),
-            group_channel=of[first].astype(np.int32),
+            group_channel=of[first].astype(np.int32), title_ngrams=numbers[by_title].astype(np.int32),
+            title_ends=np.concatenate([[0], np.cumsum(np.bincount(videos, minlength=len(channel)))]),
         )  # fmt: skip
 
     def having(self, kind: Kind, pattern: str) -> np.ndarray:
@@ -314,6 +320,19 @@ class Corpus:
             first, last = np.searchsorted(self.group_ngram, [(at := self.ngrams.index(pattern)), at + 1])
             having[self.hit_video[slice(*np.searchsorted(self.hit_group, [first, last]))]] = True
         return having
+
+    def hits_of(self, members: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(hits,) n-gram and video of the wanted n-grams in the titles of `members`, those of a title side by side."""
+        at = np.flatnonzero(members)
+        many = self.title_ends[at + 1] - self.title_ends[at]
+        ends = np.cumsum(many)
+        # positions of all hits of these titles: each title's own run, one after the other
+        place = np.arange(ends[-1] if len(ends) else 0) + np.repeat(self.title_ends[at] - (ends - many), many)
+        ngram, video = self.title_ngrams[place], np.repeat(at, many)
+        if wanted.all():
+            return ngram, video
+        kept = wanted[ngram]
+        return ngram[kept], video[kept]
 
 
 Direction = Literal["rising", "saturated", "fading", "steady"]
@@ -358,7 +377,8 @@ class Associations:
     tested: int  # patterns with enough videos and channels
     told: int  # of them with a q below FALSE_SHARE
     videos: int  # with a known outcome
-    titles: int  # all
+    titles: int  # all that were read
+    of: int  # titles of the set; more than `titles` where channels were drawn from it
     table: "_Table"
 
 
@@ -384,8 +404,17 @@ class _Table:
         )  # fmt: skip
 
 
-def associations(corpus: Corpus, kind: Kind, members: np.ndarray, *, trends: bool = True) -> Associations:
-    """The patterns of a kind with enough videos and channels among `members` (a bool for each video)."""
+def associations(
+    corpus: Corpus, kind: Kind, members: np.ndarray, *, trends: bool = True, most_titles: int | None = None
+) -> Associations:
+    """The patterns of a kind with enough videos and channels among `members` (a bool for each video).
+
+    Of more than `most_titles`, whole channels are drawn: each is its own control, so that the intervals hold for what
+    was drawn.
+    """
+    of = int(members.sum())
+    if most_titles is not None and of > most_titles:
+        members = _draw(corpus, members, most_titles)
     names = [rule.name for rule in RULES] if kind == "structure" else corpus.ngrams
     known = members & ~np.isnan(corpus.outcome)
     everything = np.ones(len(names), dtype=bool)
@@ -409,8 +438,18 @@ def associations(corpus: Corpus, kind: Kind, members: np.ndarray, *, trends: boo
         told=int((table.q_value < FALSE_SHARE).sum()),
         videos=int(known.sum()),
         titles=int(members.sum()),
+        of=of,
         table=table,
     )
+
+
+def _draw(corpus: Corpus, members: np.ndarray, most: int) -> np.ndarray:
+    """The members of channels in an arbitrary but fixed order, up to `most` titles."""
+    sizes = np.bincount(corpus.channel[members])
+    order = np.random.default_rng(len(sizes)).permutation(len(sizes))
+    taken = np.zeros(int(corpus.channel[-1]) + 1, dtype=bool)
+    taken[order[: max(np.searchsorted(np.cumsum(sizes[order]), most, side="right"), 1)]] = True
+    return members & taken[corpus.channel]
 
 
 @dataclass(frozen=True, slots=True)
@@ -712,21 +751,24 @@ def _count_forms(corpus: Corpus, known: np.ndarray, wanted: np.ndarray) -> _Esti
 
 
 def _count_ngrams(corpus: Corpus, known: np.ndarray, wanted: np.ndarray) -> _Estimate:
-    hits = known[corpus.hit_video] & wanted[corpus.group_ngram][corpus.hit_group]
-    if not hits.any():
+    if not known.any():
         none = np.zeros(0, dtype=np.int64)
         return _estimate(none, none, none, none, len(corpus.ngrams))
     demeaned = np.zeros(len(known))
-    sizes = np.zeros(int(corpus.channel[-1]) + 1, dtype=np.int64)
-    values, found = _demean(corpus.outcome[known], corpus.channel[known])
-    demeaned[known], sizes[: len(found)] = values, found
-    group, video = corpus.hit_group[hits], corpus.hit_video[hits]
-    have = np.bincount(group, minlength=len(corpus.group_ngram))
-    sums = np.bincount(group, weights=demeaned[video], minlength=len(corpus.group_ngram))
+    values, sizes = _demean(corpus.outcome[known], corpus.channel[known])
+    demeaned[known] = values
+    if known.sum() < FEW * len(known):
+        ngram, video = corpus.hits_of(known, wanted)
+        pairs, group = np.unique(ngram.astype(np.int64) * len(sizes) + corpus.channel[video], return_inverse=True)
+        ngrams, channels = np.divmod(pairs, len(sizes))
+    else:
+        hits = known[corpus.hit_video] & wanted[corpus.group_ngram][corpus.hit_group]
+        group, video = corpus.hit_group[hits], corpus.hit_video[hits]
+        ngrams, channels = corpus.group_ngram, corpus.group_channel
+    have = np.bincount(group, minlength=len(ngrams))
+    sums = np.bincount(group, weights=demeaned[video], minlength=len(ngrams))
     some = np.flatnonzero(have)
-    return _estimate(
-        corpus.group_ngram[some], have[some], sizes[corpus.group_channel[some]], sums[some], len(corpus.ngrams)
-    )
+    return _estimate(ngrams[some], have[some], sizes[channels[some]], sums[some], len(corpus.ngrams))
 
 
 def _by_week(corpus: Corpus, kind: Kind, members: np.ndarray, wanted: np.ndarray, column: np.ndarray) -> np.ndarray:
@@ -739,9 +781,8 @@ def _by_week(corpus: Corpus, kind: Kind, members: np.ndarray, wanted: np.ndarray
         for number in np.flatnonzero(wanted):
             found[number] = np.bincount(weeks[(forms >> number & 1).astype(bool)], minlength=width)
         return found
-    hits = members[corpus.hit_video] & wanted[corpus.group_ngram][corpus.hit_group]
-    ngram = corpus.group_ngram[corpus.hit_group[hits]].astype(np.int64)
-    cells = np.bincount(ngram * width + column[corpus.hit_video[hits]], minlength=len(corpus.ngrams) * width)
+    ngram, video = corpus.hits_of(members, wanted)
+    cells = np.bincount(ngram.astype(np.int64) * width + column[video], minlength=len(corpus.ngrams) * width)
     return cells.reshape(len(corpus.ngrams), width)
 
 

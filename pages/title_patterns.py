@@ -24,7 +24,8 @@ with head:
         "Title patterns",
         f"{words.full(found.told)} of {words.full(found.tested)} patterns can be told from chance · outlier multiples of "
         f"{words.full(found.videos)} videos among {words.full(found.titles)} titles"
-        f" · newest snapshot {words.ago(state.newest, page.now())}",
+        + (f" of whole channels, drawn from {words.full(found.of)}" if found.of > found.titles else "")
+        + f" · newest snapshot {words.ago(state.newest, page.now())}",
         help=title_patterns.METHOD,
     )
 filters.complain(chosen)

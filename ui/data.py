@@ -329,7 +329,7 @@ def judged(version: str, basis: Basis, filters: Filters, part: outcomes.Part) ->
 
 @st.cache_data(ttl=SLOW, max_entries=60, show_spinner=False)
 def _patterns(_known: Facts, version: str, filters: Filters, kind: patterns.Kind) -> Associations:
-    return patterns.associations(_known.corpus, kind, members(filters))
+    return patterns.associations(_known.corpus, kind, members(filters), most_titles=patterns.MOST_TITLES)
 
 
 def associations(filters: Filters, kind: patterns.Kind) -> Associations:
@@ -343,7 +343,9 @@ def _compared(
     _known: Facts, version: str, filters: Filters, other: Filters, kind: patterns.Kind
 ) -> tuple[Associations, list[Difference]]:
     here = members(filters)
-    there = patterns.associations(_known.corpus, kind, members(other) & ~here, trends=False)
+    there = patterns.associations(
+        _known.corpus, kind, members(other) & ~here, trends=False, most_titles=patterns.MOST_TITLES
+    )
     return there, patterns.compare(associations(filters, kind), there)
 
 

@@ -376,3 +376,44 @@ def test_a_planted_difference_between_two_sets_is_the_surest():
     assert first.low < math.exp(0.5) < first.high
     assert first.q_value < 0.001
     assert all(other.q_value > 0.01 for other in others)
+
+
+def corpus_of_words(rng: np.random.Generator, channels: int = 60, per_channel: int = 40) -> patterns.Corpus:
+    """Titles with some of 12 words, each word with an effect of its own."""
+    channel = np.repeat(np.arange(channels), per_channel)
+    has = rng.random((len(channel), 12)) < 0.25
+    video, ngram = np.nonzero(has)
+    shuffled = rng.permutation(len(video))
+    return patterns.Corpus.of(
+        channel=channel,
+        outcome=np.where(rng.random(len(channel)) < 0.1, np.nan, rng.normal(0, 0.6, len(channel)) + has @ rng.normal(0, 0.3, 12)),
+        forms=np.zeros(len(channel)), week=rng.integers(-1, 12, len(channel)),
+        ngrams=[f"word {number}" for number in range(12)], hit_video=video[shuffled], hit_ngram=ngram[shuffled],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("share", [0.0, 0.15, 0.7, 1.0])
+def test_few_and_many_videos_are_counted_in_two_ways_with_one_result(share: float, monkeypatch: pytest.MonkeyPatch):
+    rng = np.random.default_rng(16)
+    corpus = corpus_of_words(rng)
+    members = rng.random(len(corpus.channel)) < share
+    found = []
+    for few in (0.0, 1.1):
+        monkeypatch.setattr(patterns, "FEW", few)
+        found.append(patterns.associations(corpus, "ngram", members))
+    assert found[0].surest == found[1].surest
+    assert found[0].tested == found[1].tested == (0 if share == 0 else 12)
+
+
+def test_of_a_large_set_whole_channels_are_drawn_that_tell_the_same():
+    corpus = corpus_of_words(np.random.default_rng(17), channels=400)
+    everything = np.ones(len(corpus.channel), dtype=bool)
+    whole = patterns.associations(corpus, "ngram", everything)
+    drawn = patterns.associations(corpus, "ngram", everything, most_titles=8000)
+    assert (whole.titles, whole.of) == (16_000, 16_000)
+    assert (drawn.titles, drawn.of) == (8000, 16_000)  # 200 channels with 40 titles each
+    lifts = {one.pattern: one for one in whole.surest}
+    inside = [one.lift_low <= lifts[one.pattern].lift <= one.lift_high for one in drawn.surest]
+    assert sum(inside) >= 11
+    few = patterns.associations(corpus, "ngram", everything, most_titles=10)
+    assert few.titles == 40  # one channel at least, and whole
