@@ -101,5 +101,5 @@ else:
             ],
         }
     )
-    with page.frame():
+    with page.frame(here.url_path):
         here.run()

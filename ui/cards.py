@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 from miles.browse import Detail, Row
 from miles.errors import ModelUnavailable, StorageUnavailable
 from miles.similar import MOST_ALIKE
-from ui import charts, data, pictures, words
+from ui import charts, data, links, pictures, words
 from ui.words import known
 
 TILE = (480, 270)  # px, 16:9: one height for every card, whatever the picture's shape
@@ -262,17 +262,17 @@ def _facts(found: Detail, now: datetime) -> None:
             if row.url:
                 st.link_button("Open original", row.url, icon=":material/open_in_new:")
             if row.channel_key:
-                st.page_link(
+                links.link(
                     "pages/trending.py",
                     label=f"{words.plural(found.channel_videos, 'video')} of this channel",
                     icon=":material/subscriptions:",
-                    query_params={"channel": row.channel_key},
+                    to={"channel": row.channel_key},
                 )
-            st.page_link(
+            links.link(
                 "pages/trending.py",
                 label="Similar titles",
                 icon=":material/join_inner:",
-                query_params={"like": row.candidate_id},
+                to={"like": row.candidate_id},
             )
     with right:
         st.markdown(f"**{words.plain(row.title)}**")

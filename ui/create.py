@@ -11,7 +11,7 @@ from miles.explain import Explanation
 from miles.features import LANGUAGES, PastVideo, ScoreInput
 from miles.lab import KnownChannel, Verdict
 from miles.remote import Told
-from ui import cards, data, words
+from ui import cards, data, links, words
 
 LANGUAGE_NAMES = dict(
     zip(
@@ -105,11 +105,11 @@ def concept(one: concepts.Concept, place: int) -> None:
             st.caption(" ".join(f"\\#{words.plain(tag)}" for tag in one.hashtags))
         st.space("stretch")
         _backing(one.evidence, place)
-        st.page_link(
+        links.link(
             "pages/score_lab.py",
             label="Open in Score lab",
             icon=":material/science:",
-            query_params={"title": one.title},
+            to={"title": one.title},
         )
 
 

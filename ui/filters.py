@@ -13,7 +13,7 @@ from miles import addresses
 from miles.addresses import WITHIN, Asked
 from miles.browse import COUNT_CAP, DURATIONS, Filters, Options, Place, Sort
 from miles.patterns import RULES
-from ui import data, words
+from ui import data, links, words
 
 Name = TypeVar("Name", bound=str)
 
@@ -33,6 +33,7 @@ EMPTY: dict[str, object] = {
     "velocity": 0,
     "form": None,
 }
+PAGES = ("trending", "scores", "title_patterns")  # those with the bar of filters, by their path in the address
 MOST_LANGUAGES = 60  # a longer list is no help; the rest are a handful of videos each
 SEARCH_HELP = (
     'Words in any order, without regard to case and accents. `"in quotes"` as a phrase, `begin*` for the beginning of '
@@ -75,9 +76,11 @@ def like() -> str:
 
 def place(sort: Sort, chosen: object) -> Place:
     """Where in the list the address says that the page begins (`?at=`); its beginning for another list than before."""
-    if st.session_state.get("listed", chosen) != chosen:
+    arrival = links.arrivals()
+    before, then = st.session_state.get("listed", (None, chosen))
+    if before == arrival and then != chosen:
         st.query_params.pop("at", None)
-    st.session_state["listed"] = chosen
+    st.session_state["listed"] = (arrival, chosen)
     text = st.query_params.get("at", "")
     found = addresses.place(text, sort) if text else Place()
     if found is None:

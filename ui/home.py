@@ -13,7 +13,7 @@ from miles.db import transaction
 from miles.glance import Step
 from miles.health import Health
 from miles.niches import Niche
-from ui import cards, data, filters, niches, page, words
+from ui import cards, data, filters, links, niches, page, words
 
 SHOWN = 6  # niches; more are a click away
 IN_A_ROW = 4
@@ -131,13 +131,13 @@ def niche(one: Niche, rows: Sequence[Row], growth: Mapping[str, Sequence[int]], 
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.subheader(words.plain(one.name), anchor=False)
         many = filters.how_many(count)
-        st.page_link(
+        links.link(
             "pages/trending.py",
             label=f"All {many}, {addresses.SORTS[order].lower()}",
             help=f"All videos of {words.plain(one.name)} on Trending",
             icon=":material/arrow_forward:",
             icon_position="right",
-            query_params=address,
+            to=address,
         )
     if rows:
         cards.grid(rows, growth, now=now, key=f"niche-{one.niche_id}")

@@ -9,7 +9,7 @@ from miles import addresses, db, niches, settings
 from miles.addresses import Asked
 from miles.errors import MilesError
 from miles.niches import Niche
-from ui import words
+from ui import links, words
 
 
 def kept(*, pinned: bool | None = None) -> list[Niche]:
@@ -52,9 +52,7 @@ def menu(asked: Asked, published_from: date | None) -> None:
             st.caption("None saved yet. Set a filter, then give it a name.")
         for niche in saved:
             with st.container(horizontal=True, vertical_alignment="center", gap="xxsmall"):
-                st.page_link(
-                    "pages/trending.py", label=words.plain(niche.name), query_params=address(niche), width="stretch"
-                )
+                links.link("pages/trending.py", label=words.plain(niche.name), to=address(niche), width="stretch")
                 # words rather than icons alone: a screen reader says them
                 st.button(
                     "Unpin" if niche.pinned else "Pin",

@@ -14,7 +14,7 @@ import streamlit as st
 
 from miles import db, jobs, settings
 from miles.errors import DatabaseUnavailable, MilesError, ModelUnavailable
-from ui import data, words, worker
+from ui import data, filters, links, words, worker
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +49,12 @@ def guard() -> Iterator[None]:
 
 
 @contextmanager
-def frame() -> Iterator[None]:
-    """Start the database, show the sample banner and the state of the data, and guard what is inside."""
+def frame(path: str) -> Iterator[None]:
+    """Start the database, settle the address, show the banner and the state of the data, and guard what is inside.
+
+    `path` is the page's in the address.
+    """
+    links.arrive(path, filtering=filters.PAGES, filters=filters.EMPTY)
     with st.container(horizontal_alignment="center"), st.container(width=READING_WIDTH), guard():
         db.ready()
         worker.ensure()
@@ -63,6 +67,7 @@ def frame() -> Iterator[None]:
             yield
         finally:
             _inside_frame.reset(token)
+        links.leave(path)
 
 
 def header(title: str, context: str | None = None, *, icon: str | None = None, help: str | None = None) -> None:

@@ -15,7 +15,7 @@ from miles.errors import ImageRefused, MilesError, StorageUnavailable
 from miles.explain import Scorer
 from miles.features import ScoreInput
 from miles.lab import MOST_PICTURES, Published, Suggestions, Verdict
-from ui import charts, create, data, page, pictures, why, words
+from ui import charts, create, data, links, page, pictures, why, words
 
 LEAST = 0.01  # times the usual; where an interval ends in a chart
 MOST_DRAWN = 15  # variants in a chart; more rows are read better in the table
@@ -584,11 +584,11 @@ def label(draft: Draft) -> str:
 
 def _row(user: str, draft: Draft) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"draft-{draft.draft_id}"):
-        st.page_link(
+        links.link(
             "pages/score_lab.py",
             label=words.plain(words.shorten(label(draft), 80)),
             icon=":material/image:" if draft.thumbnail_sha256 else ":material/title:",
-            query_params=_address(draft),
+            to=_address(draft),
             width="stretch",
         )
         st.caption(

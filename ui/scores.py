@@ -8,7 +8,7 @@ from miles import calibration, distributions, monitor, outcomes
 from miles.browse import Filters
 from miles.calibration import Group, Interval
 from miles.distributions import DECADE_BINS, Spread
-from ui import charts, data, filters, findings, page, words
+from ui import charts, data, filters, findings, links, page, words
 
 VIEWS = {"spread": "Distribution", "growth": "Against measured", "outcomes": "Calibration"}
 PARTS: dict[distributions.Part, str] = {
@@ -152,9 +152,9 @@ def calibrated(chosen: Filters) -> None:
         known: monitor.Basis = "backtest" if report and report.backtest and not report.foresight.enough else "foresight"
         basis = filters.choice("basis", BASES, "Outcomes", known)
         by = filters.choice("told", TOLD_PARTS, "By")
-        st.page_link(
+        links.link(
             "pages/model.py", label="Intervals, drift and versions", icon=":material/arrow_forward:",
-            icon_position="right", query_params={"version": version},
+            icon_position="right", to={"version": version},
         )  # fmt: skip
     found = data.judged(version, basis, chosen, by)
     check = found.check

@@ -8,7 +8,7 @@ import streamlit as st
 from miles import addresses, patterns
 from miles.browse import Filters, Options
 from miles.patterns import Association, Associations, Difference
-from ui import cards, charts, data, filters, findings, niches, page, words
+from ui import cards, charts, data, filters, findings, links, niches, page, words
 
 KINDS: dict[patterns.Kind, str] = {"structure": "Form", "ngram": "Words"}
 SHOWN = 24  # patterns in the chart; the table has more
@@ -209,9 +209,9 @@ def detail(picked: Association, chosen: Filters) -> None:
     ids, weeks = data.pattern(chosen, picked)
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.subheader(words.plain(findings.quoted(picked)), anchor=False, help=_meaning(picked))
-        st.page_link(
+        links.link(
             "pages/trending.py", label="All videos with it", icon=":material/arrow_forward:", icon_position="right",
-            query_params=_videos_with(picked, chosen),
+            to=_videos_with(picked, chosen),
         )  # fmt: skip
     if picked.trend is not None:
         known = [(monday, have / titles) for monday, titles, have in weeks if titles >= patterns.MIN_WEEK]
