@@ -4,7 +4,7 @@ Reads need a viewer's connection, `cancel` an operator's. What work is and how i
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from importlib import metadata
 from typing import Literal
@@ -258,14 +258,13 @@ def cancel(connection: Connection, job_id: int) -> None:
     )
 
 
+_COLLECTIONS = f"SELECT {', '.join(field.name for field in fields(Collection))} FROM collections"
+
+
 def collections(connection: Connection, limit: int = 20) -> list[Collection]:
     """The latest collections, newest first."""
     rows = connection.execute(
-        text(
-            "SELECT collection_id, target, kind, item_limit, asked_by, state, found, new, updated, skipped, failed,"
-            " pending, reason, asked_at, started_at, finished_at, resume_at FROM collections"
-            " ORDER BY asked_at DESC, collection_id DESC LIMIT :limit"
-        ),
+        text(f"{_COLLECTIONS} ORDER BY asked_at DESC, collection_id DESC LIMIT :limit"),
         {"limit": limit},
     )
     return [Collection(**row) for row in rows.mappings()]
@@ -275,9 +274,7 @@ def under_way(connection: Connection, limit: int = 20) -> list[Collection]:
     """Collections that run or wait, running ones first, then those that go on soonest."""
     rows = connection.execute(
         text(
-            "SELECT collection_id, target, kind, item_limit, asked_by, state, found, new, updated, skipped, failed,"
-            " pending, reason, asked_at, started_at, finished_at, resume_at FROM collections"
-            " WHERE state IN ('waiting', 'running')"
+            f"{_COLLECTIONS} WHERE state IN ('waiting', 'running')"
             " ORDER BY state, resume_at NULLS FIRST, collection_id LIMIT :limit"
         ),
         {"limit": limit},
