@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import Connection, text
 
-from miles import db, settings
+from miles import db, model_folder, settings
 from miles.errors import DatabaseUnavailable, MilesError, ModelUnavailable
 
 if TYPE_CHECKING:  # numpy and the model's runtime take a second to import; a list of versions needs neither
@@ -262,18 +262,9 @@ def kept_in(version: str) -> Path:
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a model folder. Raises ModelUnavailable if there is none, or it names no version."""
-    path = folder / "manifest.json"
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelUnavailable(
-            f"There is no model in {folder}: manifest.json is missing. "
-            "Restore the folder from the repository, or make one with `python -m training`."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ModelUnavailable(f"{path} can't be read; restore it from the repository.") from error
+    manifest = model_folder.manifest(folder)
     if not isinstance(manifest, dict) or not isinstance(manifest.get("version"), str):
-        raise ModelUnavailable(f"{path} names no version; restore it from the repository.")
+        raise ModelUnavailable(f"{folder / model_folder.MANIFEST} names no version; restore it from the repository.")
     kept_in(manifest["version"])  # what can't be a folder's name is no version
     return manifest
 
@@ -305,7 +296,7 @@ def is_here(version: str) -> bool:
 def find(name: str) -> Path:
     """The folder that a person means by a version or a path. Raises MilesError if there is none."""
     path = Path(name).expanduser()
-    if (path / "manifest.json").is_file() or os.sep in name:
+    if (path / model_folder.MANIFEST).is_file() or os.sep in name:
         return path.resolve()
     try:
         return locate(name)
@@ -328,7 +319,7 @@ def keep(folder: Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     copy = Path(tempfile.mkdtemp(dir=target.parent, prefix=".new-"))
     try:
-        for name in ("manifest.json", *scoring.FILES, "golden.json", *ABOUT):
+        for name in (model_folder.MANIFEST, *scoring.FILES, "golden.json", *ABOUT):
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, copy / name)
         copy.chmod(0o755)

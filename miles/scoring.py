@@ -7,7 +7,6 @@ beside it. Several runs at a time keep all processors busy.
 """
 
 import hashlib
-import json
 import logging
 import math
 import os
@@ -24,7 +23,7 @@ import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
-from miles import features
+from miles import features, model_folder
 from miles.errors import ModelUnavailable
 from miles.features import CONTEXT, HISTORY, Features, GrowthCurve, ScoreInput
 
@@ -320,15 +319,7 @@ def load(folder: Path = DEFAULT_FOLDER) -> Model:
     Raises ModelUnavailable if a file is missing, damaged, or made for another version of Miles.
     """
     folder = Path(folder)
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelUnavailable(
-            f"There is no model in {folder}: manifest.json is missing. "
-            "Restore the folder from the repository, or make one with `python -m training`."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ModelUnavailable(f"{folder / 'manifest.json'} can't be read; restore it from the repository.") from error
+    manifest = model_folder.manifest(folder)
     _check(manifest, folder)
     files = {}
     for name in FILES:
