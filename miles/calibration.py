@@ -102,6 +102,18 @@ class Forecasts:
     age_band: np.ndarray
     channel: np.ndarray
 
+    @classmethod
+    def of_rows(cls, rows: Sequence[Sequence[Any]]) -> "Forecasts":
+        """From rows whose columns begin with the fields in their order; a channel is a text or a number."""
+        columns = list(zip(*rows, strict=True)) or [()] * len(fields(cls))
+        numbers = [np.array(column, dtype=np.float64) for column in columns[:7]]
+        numbers[2] = numbers[2].astype(bool)
+        return cls(*numbers, np.array(columns[7], dtype=str), np.array(columns[8], dtype=None if rows else np.int64))
+
+    def __getitem__(self, which: np.ndarray) -> "Forecasts":
+        """Those at some places, or those that a mask holds."""
+        return Forecasts(**{field.name: getattr(self, field.name)[which] for field in fields(self)})
+
 
 def check(given: Forecasts, *, seed: int = 0) -> Check:
     """Compare forecasts with outcomes."""
@@ -226,8 +238,7 @@ def groups(given: Forecasts, which: np.ndarray, names: Sequence[str], *, seed: i
         apart = np.bincount(tenth * drawn + channel[at], weights=p[at] - y[at], minlength=BINS * drawn)
         gaps = np.abs(weights @ apart.reshape(BINS, drawn).T).sum(axis=1)
         whole = size > 0  # a resample may leave a group empty
-        inside = Forecasts(**{f.name: getattr(given, f.name)[at] for f in fields(Forecasts)})
-        top = precision(inside, [len(at) // 10], seed=seed)
+        top = precision(given[at], [len(at) // 10], seed=seed)
         found.append(
             Group(
                 *(counted.name, counted.n, counted.channels, counted.happened),

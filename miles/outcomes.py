@@ -33,7 +33,7 @@ class Outcomes:
 
     def only(self, which: np.ndarray) -> "Outcomes":
         return Outcomes(
-            Forecasts(**{f.name: getattr(self.forecasts, f.name)[which] for f in fields(Forecasts)}),
+            self.forecasts[which],
             self.number[which],
             self.version[which],
             self.month[which],
@@ -47,7 +47,7 @@ def load(connection: Connection, version: str, basis: Basis) -> Outcomes:
         text(f"""
             SELECT one.viral_score, one.base_rate, one.velocity >= one.threshold, one.predicted_velocity, one.velocity_low,
                 one.velocity_high, one.velocity, one.age_band, facts.channel, facts.number,
-                to_char(one.observed_at, 'YYYY-MM')
+                to_char(one.observed_at, 'YYYY-MM') AS month
             FROM (
                 SELECT * FROM forecasts
                 WHERE model_version = :version AND basis = :basis AND outcome_at IS NOT NULL
@@ -57,23 +57,11 @@ def load(connection: Connection, version: str, basis: Basis) -> Outcomes:
         """),
         {"version": version, "basis": basis},
     ).all()
-    columns = list(zip(*found, strict=True)) if found else [()] * 11
-    numbers = [np.array(column, dtype=np.float64) for column in columns[:7]]
     return Outcomes(
-        Forecasts(
-            probability=numbers[0],
-            base_rate=numbers[1],
-            happened=numbers[2].astype(bool),
-            predicted=numbers[3],
-            low=numbers[4],
-            high=numbers[5],
-            measured=numbers[6],
-            age_band=np.array(columns[7], dtype=str),
-            channel=np.array(columns[8], dtype=np.int64),
-        ),
-        number=np.array(columns[9], dtype=np.int64),
+        Forecasts.of_rows(found),
+        number=np.array([row.number for row in found], dtype=np.int64),
         version=np.full(len(found), version),
-        month=np.array(columns[10], dtype=str),
+        month=np.array([row.month for row in found], dtype=str),
     )
 
 
