@@ -15,7 +15,6 @@ recordings have fewer; memory is the process' peak at a tenth of the way and at 
 import argparse
 import json
 import multiprocessing
-import os
 import re
 import resource
 import statistics
@@ -29,6 +28,8 @@ from contextlib import contextmanager, suppress
 from itertools import cycle
 from multiprocessing.pool import Pool
 from pathlib import Path
+
+from benchmarks import setup
 
 TOPICS = (
     "cirque du soleil", "covid", "music video", "street food", "live concert", "dance", "official audio", "how to",
@@ -44,24 +45,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=6, help="times that both read all")
     parser.add_argument("--videos", type=int, default=2000, help="read by one process for its memory; 0: none")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="miles-bench-") as folder, playing(given.shared, Path(folder)) as proxy:
-        address, certificate = proxy
-        os.environ |= {
-            "MILES_HOME": folder, "MILES_PROXY": address, "SSL_CERT_FILE": certificate, "MILES_REQUEST_DELAY": "0",
-            "MILES_HOURLY_BUDGET": "1000000",
-        }  # fmt: skip
-        os.environ.pop("DATABASE_URL", None)
-        from miles import db  # after MILES_HOME is set; starts the server for all that follows
-
-        db.ready()
-        context = multiprocessing.get_context("spawn")
-        with context.Pool(1) as bare, context.Pool(1) as miles:
-            addresses = miles.apply(readable, (recorded(given.shared),))
-            compare(given.rounds, address, addresses, bare, miles)
-        if given.videos:
-            with context.Pool(1) as pool:
-                pool.apply(remember, (given.videos,))
-        db.close()
+    with tempfile.TemporaryDirectory() as folder, playing(given.shared, Path(folder)) as (address, certificate):
+        unhindered = {"MILES_REQUEST_DELAY": "0", "MILES_HOURLY_BUDGET": "1000000"}
+        with setup.empty(MILES_PROXY=address, SSL_CERT_FILE=certificate, **unhindered):
+            context = multiprocessing.get_context("spawn")
+            with context.Pool(1) as bare, context.Pool(1) as miles:
+                addresses = miles.apply(readable, (recorded(given.shared),))
+                compare(given.rounds, address, addresses, bare, miles)
+            if given.videos:
+                setup.in_a_process(remember, given.videos)
 
 
 @contextmanager

@@ -14,10 +14,7 @@ Random vectors have no neighbourhoods: for the questions each is drawn near one 
 
 import argparse
 import io
-import multiprocessing
-import os
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,9 +24,12 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
+from benchmarks import setup
+from benchmarks.bench_import import miles_import
+from benchmarks.bench_score import AtOnce, with_network
+
 EXPLAINED = 40  # drafts
 ASKED = 60  # videos whose neighbours are asked for
-CENTRES = 500
 
 
 def main() -> None:
@@ -38,24 +38,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help="only the first N rows")
     parser.add_argument("--network", type=int, default=4000, help="how many videos the network scores (0: none)")
     given = parser.parse_args()
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        pool.apply(explanations, (given.file,))
-    with tempfile.TemporaryDirectory(prefix="miles-bench-") as folder:
-        os.environ["MILES_HOME"] = folder
-        os.environ.pop("DATABASE_URL", None)
-        from benchmarks.bench_import import head, miles_import
-        from miles import db  # after MILES_HOME is set; starts the server for all that follows
-
-        file = head(given.file, given.rows, Path(folder)) if given.rows else given.file.resolve()
-        db.ready()
-        with context.Pool(1) as pool:
-            pool.apply(miles_import, (file, False))
-        with context.Pool(1) as pool:
-            pool.apply(keeping, (given.network,))
-        with context.Pool(1) as pool:
-            pool.apply(neighbours)
-        db.close()
+    setup.in_a_process(explanations, given.file)
+    with setup.empty() as home:
+        setup.in_a_process(miles_import, setup.head(given.file, given.rows, home))
+        setup.in_a_process(keeping, given.network)
+        setup.in_a_process(neighbours)
 
 
 # --- explanations -----------------------------------------------------------------------------------
@@ -97,23 +84,13 @@ def thumbnail(number: int) -> bytes:
 
 def at_once(version: str, vectors: bool) -> Any:
     """A model that answers without looking, with the shipped encoder's fingerprint where it has vectors."""
-    from benchmarks.bench_score import AtOnce
-    from miles import scoring, settings
-
-    class Embedding(AtOnce):
-        manifest = scoring.load(settings.load().model_folder).manifest if vectors else AtOnce.manifest
-
-        def embed_titles(self, titles: Sequence[str]) -> np.ndarray:
-            width = self.manifest["inputs"]["text_width"]
-            centres = np.random.default_rng(0).normal(size=(CENTRES, width))
-            places = np.array([hash(title) % CENTRES for title in titles])
-            noise = np.random.default_rng(abs(hash(titles[0]))).normal(size=(len(titles), width))
-            made = centres[places] + 0.8 * noise
-            return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
-
-    model = Embedding()
+    model = Embedding() if vectors else AtOnce()
     model.version = version
     return model
+
+
+class Embedding(setup.StandIn, AtOnce):
+    """Answers at once, with invented vectors of titles."""
 
 
 def keeping(network: int) -> None:
@@ -141,8 +118,6 @@ def keeping(network: int) -> None:
     more = with_vectors - without + index
     print(f"scores of {count:,}: {without:.1f} s; with vectors {with_vectors:.1f} s, and {index:.1f} s index; {size}")
     if network:
-        from benchmarks.bench_score import with_network
-
         scored, seconds = with_network(network)
         whole = seconds * count / scored
         print(
@@ -200,11 +175,7 @@ def neighbours() -> None:
 
 
 def told(seconds: Sequence[float]) -> str:
-    ordered = sorted(seconds)
-    p95 = ordered[min(round(0.95 * len(ordered)), len(ordered) - 1)]
-    return (
-        f"median {statistics.median(ordered) * 1e3:6.0f} ms  p95 {p95 * 1e3:6.0f} ms  worst {ordered[-1] * 1e3:6.0f} ms"
-    )
+    return "median {:6.0f} ms  p95 {:6.0f} ms  worst {:6.0f} ms".format(*setup.spread(seconds))
 
 
 if __name__ == "__main__":

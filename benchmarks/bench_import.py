@@ -1,6 +1,6 @@
 """How fast `python -m miles import` is, against a bare COPY of the same rows.
 
-    python benchmarks/bench_import.py videos.parquet [--rows N] [--profile]
+    python -m benchmarks.bench_import videos.parquet [--rows N] [--profile]
 
 Both run on a fresh PostgreSQL in a temporary folder, in processes of their own: first COPY, by psycopg,
 of the file's rows (already written as CSV, so that nothing but COPY is timed) into an unindexed table of
@@ -9,12 +9,7 @@ seconds and rows/s of both, their ratio, and the importer's peak resident memory
 """
 
 import argparse
-import atexit
-import multiprocessing
-import os
 import resource
-import shutil
-import tempfile
 import time
 from pathlib import Path
 
@@ -22,6 +17,8 @@ import psycopg
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
+
+from benchmarks import setup
 
 CHUNK = 1 << 20  # bytes handed to COPY at a time
 
@@ -40,24 +37,14 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help="only the first N rows")
     parser.add_argument("--profile", action="store_true", help="print the seconds of each statement of the import")
     given = parser.parse_args()
-    folder = tempfile.mkdtemp(prefix="miles-bench-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # the last to run: after the server has ended
-    file = head(given.file, given.rows, Path(folder)) if given.rows else given.file.resolve()
-    rows = pa.parquet.ParquetFile(file).metadata.num_rows
-    os.environ["MILES_HOME"] = folder
-    os.environ.pop("DATABASE_URL", None)
-    from miles import db  # after MILES_HOME is set; starts the server for all that follows
+    with setup.empty() as home:
+        from miles import db
 
-    db.ready()
-    address = db.conninfo()
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        copied = pool.apply(bare_copy, (file, address, Path(folder)))
-    with context.Pool(1) as pool:
-        imported, report, peak = pool.apply(miles_import, (file, given.profile))
-    with context.Pool(1) as pool:
-        again, second, _ = pool.apply(miles_import, (file, False))
-    db.close()
+        file = setup.head(given.file, given.rows, home)
+        rows = pa.parquet.ParquetFile(file).metadata.num_rows
+        copied = setup.in_a_process(bare_copy, file, db.conninfo(), home)
+        imported, report, peak = setup.in_a_process(miles_import, file, given.profile)
+        again, second, _ = setup.in_a_process(miles_import, file)
     print(f"bare COPY     {copied:7.1f} s  {rows / copied:9,.0f} rows/s")
     print(f"Miles import  {imported:7.1f} s  {rows / imported:9,.0f} rows/s  {report}")
     print(f"a second time {again:7.1f} s  {rows / again:9,.0f} rows/s  {second}")
@@ -93,7 +80,7 @@ def bare_copy(file: Path, address: str, folder: Path) -> float:
     return seconds
 
 
-def miles_import(file: Path, profile: bool) -> tuple[float, str, int]:
+def miles_import(file: Path, profile: bool = False) -> tuple[float, str, int]:
     """Seconds of the import, its report in words, and the peak resident memory of this process in bytes."""
     from miles import db, importing, store
 
@@ -125,13 +112,6 @@ def miles_import(file: Path, profile: bool) -> tuple[float, str, int]:
 
 def _type(kind: pa.DataType) -> str:
     return "timestamptz" if pa.types.is_timestamp(kind) else TYPES.get(kind, "text")
-
-
-def head(file: Path, rows: int, folder: Path) -> Path:
-    """The first rows of the file, as a file in the folder."""
-    table = pa.parquet.read_table(file).slice(0, rows)
-    pa.parquet.write_table(table, folder / file.name)
-    return folder / file.name
 
 
 if __name__ == "__main__":

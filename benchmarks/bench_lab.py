@@ -13,18 +13,15 @@ Prints the median, the 95th percentile and the worst, and what they must not exc
 """
 
 import argparse
-import os
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
+from benchmarks import setup
 from benchmarks.bench_explain import thumbnail
 
-PROJECT = Path(__file__).resolve().parent.parent
 TYPED = "We tried every ramen stall in Osaka and ranked them all by the queue"
 WORDS = ("ramen", "stall", "queue", "night", "market", "kitchen", "train", "river", "cheap", "secret", "best", "giant")
 LIMITS = {"typing": 0.3, "typing beside 5 × 5": 0.3, "grid 20 × 5": 1.0, "explanation": 1.5}  # seconds
@@ -34,16 +31,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=20, help="grids and explanations")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="miles-bench-") as folder:
-        os.environ.update(MILES_HOME=folder, MILES_START_WORKER="0")
-        os.environ.pop("DATABASE_URL", None)
-        from miles import db
-
-        db.ready()
-        try:
-            found = {**typing(), "grid 20 × 5": grid(given.runs), "explanation": explanation(given.runs)}
-        finally:
-            db.close()
+    with setup.empty():
+        found = {**typing(), "grid 20 × 5": grid(given.runs), "explanation": explanation(given.runs)}
     print(f"{'':<22} {'median':>8} {'p95':>8} {'worst':>8} {'limit':>8}   seconds")
     for name, seconds in found.items():
         p95 = float(np.quantile(seconds, 0.95))
@@ -61,7 +50,7 @@ def typing() -> dict[str, list[float]]:
     with db.transaction("viewer", settings.load().user) as connection:
         for number in range(10):
             drafts.save_draft(connection, f"{invented(number)} draft")
-    app = AppTest.from_file(str(PROJECT / "Home.py"), default_timeout=120).run()
+    app = AppTest.from_file(str(setup.PROJECT / "Home.py"), default_timeout=120).run()
     app.switch_page("pages/score_lab.py").run()
     alone = typed(app)
     uploader = app.file_uploader(key="thumbnails")

@@ -14,14 +14,14 @@ that their multiples are known. They are written into a fresh PostgreSQL in a te
 
 import argparse
 import math
-import os
 import random
 import resource
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+
+from benchmarks import setup
 
 SEED = 1
 WORDS = 60_000
@@ -37,14 +37,11 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=120, help="the most that from scratch may take")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="miles-bench-") as folder:
-        os.environ["MILES_HOME"] = folder
-        os.environ.pop("DATABASE_URL", None)
+    with setup.empty():
         from miles import db, facts, rollups, selection
         from miles.browse import Filters
         from miles.patterns import associations
 
-        db.ready()
         fill(0, given.videos)
         begun = time.perf_counter()
         with db.transaction("worker") as connection:
@@ -81,7 +78,6 @@ def main() -> None:
                         f"filter          {statistics.median(times) * 1000:8.0f} ms, at most {max(times) * 1000:.0f} ms"
                         f" ({name}, {kind})"
                     )
-        db.close()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(f"peak memory     {peak / 2**20:8,.0f} MB, worker and dashboard in one process")
     assert scratch <= given.seconds

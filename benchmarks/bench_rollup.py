@@ -7,14 +7,14 @@ Prints the seconds of each step and the process' peak resident memory.
 """
 
 import argparse
-import multiprocessing
-import os
 import resource
-import tempfile
 import time
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
+
+from benchmarks import setup
+from benchmarks.bench_import import miles_import
 
 AGAIN = 20  # videos: what one collection brings
 STEPS = ("measure", "days", "facts", "title patterns", "overview")
@@ -28,23 +28,11 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--rows", type=int, help="only the first N rows")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="miles-bench-") as folder:
-        os.environ["MILES_HOME"] = folder
-        os.environ.pop("DATABASE_URL", None)
-        from benchmarks.bench_import import head, miles_import
-        from miles import db  # after MILES_HOME is set; starts the server for all that follows
-
-        file = head(given.file, given.rows, Path(folder)) if given.rows else given.file.resolve()
-        db.ready()
-        context = multiprocessing.get_context("spawn")
-        with context.Pool(1) as pool:
-            pool.apply(miles_import, (file, False))
-        with context.Pool(1) as pool:
-            first, peak = pool.apply(refresh)
-        with context.Pool(1) as pool:
-            measured = pool.apply(look_again, (AGAIN,))
-            again, _ = pool.apply(refresh)
-        db.close()
+    with setup.empty() as home:
+        file = setup.head(given.file, given.rows, home)
+        setup.in_a_process(miles_import, file)
+        first, peak = setup.in_a_process(refresh)
+        measured, again = setup.in_a_process(refresh_again, AGAIN)
     for title, steps in ((f"all of {file.name}", first), (f"after {measured} videos were seen again", again)):
         print(title)
         for name, seconds in zip(STEPS, steps, strict=True):
@@ -66,6 +54,11 @@ def refresh() -> tuple[list[float], int]:
         rollups.refresh(connection, lambda done, total: times.append(time.perf_counter()))
     steps = [later - earlier for earlier, later in pairwise(times)]
     return steps, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def refresh_again(count: int) -> tuple[int, list[float]]:
+    """How many of some videos changed when they were looked at again, and the seconds of each step after it."""
+    return look_again(count), refresh()[0]
 
 
 def look_again(count: int) -> int:

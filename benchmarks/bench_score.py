@@ -8,13 +8,13 @@ first `--videos` candidates. Prints seconds, candidates/s, and the database's sh
 """
 
 import argparse
-import multiprocessing
-import os
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from benchmarks import setup
+from benchmarks.bench_import import miles_import
 
 if TYPE_CHECKING:
     from miles.features import ScoreInput
@@ -27,27 +27,15 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help="only the first N rows")
     parser.add_argument("--videos", type=int, default=5000, help="how many the network scores (0: none)")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="miles-bench-") as folder:
-        os.environ["MILES_HOME"] = folder
-        os.environ.pop("DATABASE_URL", None)
-        from benchmarks.bench_import import head, miles_import
-        from miles import db  # after MILES_HOME is set; starts the server for all that follows
-
-        file = head(given.file, given.rows, Path(folder)) if given.rows else given.file.resolve()
-        db.ready()
-        context = multiprocessing.get_context("spawn")
-        with context.Pool(1) as pool:
-            pool.apply(miles_import, (file, False))
-        with context.Pool(1) as pool:
-            count, seconds = pool.apply(at_once)
+    with setup.empty() as home:
+        setup.in_a_process(miles_import, setup.head(given.file, given.rows, home))
+        count, seconds = setup.in_a_process(at_once)
         own = seconds / max(count, 1)
         print(f"database alone {count:9,} in {seconds:7.1f} s  {1 / own:9,.0f} candidates/s")
         if given.videos:
-            with context.Pool(1) as pool:
-                count, seconds = pool.apply(with_network, (given.videos,))
+            count, seconds = setup.in_a_process(with_network, given.videos)
             print(f"with network   {count:9,} in {seconds:7.1f} s  {count / seconds:9,.0f} candidates/s")
             print(f"database's share {own * count / seconds:.0%}")
-        db.close()
 
 
 class AtOnce:

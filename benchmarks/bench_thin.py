@@ -11,10 +11,11 @@ import argparse
 import multiprocessing
 import os
 import resource
-import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from benchmarks import setup
 
 LOOKS = 20
 WRITTEN = 10  # videos of one batch of the collection
@@ -26,24 +27,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=50_000)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="miles-bench-") as folder:
-        os.environ["MILES_HOME"] = folder
-        os.environ.pop("DATABASE_URL", None)
-        from miles import db  # after MILES_HOME is set
-
-        db.ready()
+    with setup.empty() as home:
         invent(given.videos)
-        context = multiprocessing.get_context("spawn")
-        with context.Pool(1) as pool:
-            alone = pool.apply(write, (given.videos, 5.0))
-        with context.Pool(2) as pool:
+        alone = setup.in_a_process(write, given.videos, 5.0)
+        with multiprocessing.get_context("spawn").Pool(2) as pool:
             writing = pool.apply_async(write, (given.videos, 600.0))
             time.sleep(1)
             seconds, removed, peak = pool.apply(thin, (0,))
-            Path(folder, OVER).touch()
+            (home / OVER).touch()
             waits = writing.get(60)
             again, more, _ = pool.apply(thin, (1,))
-        db.close()
     print(f"{given.videos * LOOKS:,} snapshots of {given.videos:,} videos")
     print(f"first run      {seconds:6.1f} s, {removed:,} removed, peak memory {peak / 2**20:,.0f} MB")
     print(f"the next day   {again:6.1f} s, {more:,} removed")

@@ -70,11 +70,7 @@ def filled(file: Path, share: float = 1.0, copies: int = 1, keep: Path | None = 
         if not complete:
             shutil.rmtree(home, ignore_errors=True)
             home.mkdir(parents=True)
-        _point_to(home)
-        from miles import db  # after MILES_HOME is set; holds the server for all that follow
-
-        db.ready()
-        try:
+        with running(home):
             if not complete:
                 source = file.resolve() if share >= 1 else part(file, share, home / "part.parquet")
                 for name, step, arguments in (
@@ -90,8 +86,31 @@ def filled(file: Path, share: float = 1.0, copies: int = 1, keep: Path | None = 
                 (home / "part.parquet").unlink(missing_ok=True)
                 (home / DONE).write_text(json.dumps({"file": file.name, "share": share, "copies": copies}))
             yield home
-        finally:
-            db.close()
+
+
+@contextmanager
+def empty(**variables: str) -> Iterator[Path]:
+    """The MILES_HOME, in a temporary folder, of a Miles without data; see `running`."""
+    with tempfile.TemporaryDirectory(prefix="miles-bench-") as folder, running(Path(folder), **variables):
+        yield Path(folder)
+
+
+@contextmanager
+def running(home: Path, **variables: str) -> Iterator[None]:
+    """The database of a home runs, and this process' environment, and that of its children, points to it: of the
+    variables that Miles reads only these are set."""
+    for name in list(os.environ):
+        if name.startswith("MILES_") or name == "DATABASE_URL":
+            del os.environ[name]
+    os.environ |= {"MILES_HOME": str(home), "MILES_START_WORKER": "0", **variables}
+    from miles import db, settings  # after MILES_HOME is set; holds the server for all that follow
+
+    settings.load.cache_clear()
+    db.ready()
+    try:
+        yield
+    finally:
+        db.close()
 
 
 def in_a_process(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -111,6 +130,16 @@ def part(file: Path, share: float, target: Path) -> Path:
     chosen = channels.take(list(range(0, len(channels), step)))
     pq.write_table(table.filter(pc.is_in(table["channel_id"], chosen)), target)
     return target
+
+
+def head(file: Path, rows: int | None, folder: Path) -> Path:
+    """The file, or one in the folder with its first rows."""
+    if rows is None:
+        return file.resolve()
+    import pyarrow.parquet as pq
+
+    pq.write_table(pq.read_table(file).slice(0, rows), folder / file.name)
+    return folder / file.name
 
 
 @contextmanager
@@ -151,16 +180,6 @@ def spread(seconds: Sequence[float]) -> tuple[float, float, float]:
         return (float("nan"),) * 3
     middle, high, top = np.quantile(seconds, (0.5, 0.95, 1.0), method="inverted_cdf") * 1000
     return float(middle), float(high), float(top)
-
-
-def _point_to(home: Path) -> None:
-    for name in list(os.environ):
-        if name.startswith("MILES_") or name == "DATABASE_URL":
-            del os.environ[name]
-    os.environ.update(MILES_HOME=str(home), MILES_START_WORKER="0")
-    from miles import settings
-
-    settings.load.cache_clear()
 
 
 # --- steps, each in a process of its own -------------------------------------------------------------
