@@ -44,7 +44,7 @@ _COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("multiple", ">f8", "coalesce(outlier_multiple, 'NaN'::float8)"),
     ("velocity", ">f8", "coalesce(velocity, 'NaN'::float8)"),
     ("predicted", ">f8", "coalesce(predicted_velocity, 'NaN'::float8)"),
-    ("forms", ">i8", "coalesce(forms, 0)"),
+    ("forms", ">i8", "forms"),
 )
 _SENT = np.dtype(
     [("fields", ">i2"), *(part for name, kind, _ in _COLUMNS for part in ((f"{name}_size", ">i4"), (name, kind)))]
@@ -212,13 +212,15 @@ _CHANGES = (
         AND ({", ".join(f"facts.{name}" for name in _FACTS)})
         IS DISTINCT FROM ({", ".join(f"facts_now.{name}" for name in _FACTS)})
     """,
-    f"""
-    INSERT INTO facts (candidate_id, {", ".join(_FACTS)})
-    SELECT candidate_id, {", ".join(_FACTS)} FROM facts_now
-    WHERE NOT EXISTS (SELECT FROM facts WHERE facts.candidate_id = facts_now.candidate_id)
-    ORDER BY channel
-    """,
 )
+_NEW = """
+SELECT candidate_id, title FROM facts_now JOIN candidates USING (candidate_id)
+WHERE NOT EXISTS (SELECT FROM facts WHERE facts.candidate_id = facts_now.candidate_id)
+"""
+_WRITE_NEW = f"""
+INSERT INTO facts (candidate_id, {", ".join(_FACTS)}, forms)
+SELECT candidate_id, {", ".join(_FACTS)}, forms FROM facts_now JOIN titles_read USING (candidate_id) ORDER BY channel
+"""
 
 
 def sync(connection: Connection, *, words: bool = True) -> int:
@@ -229,10 +231,10 @@ def sync(connection: Connection, *, words: bool = True) -> int:
     run(connection, _CODES)
     run(connection, _NOW)
     changed = sum(run(connection, statement).rowcount for statement in _CHANGES)
+    changed += _take_in(connection, words=words)
     run(connection, "DROP TABLE facts_now")
     gone = connection.scalar(text("SELECT count(*) FROM facts")) != _known(connection)  # those that were deleted
     if changed or gone:
-        _read_titles(connection, words=words)
         _mark(connection)
     return changed
 
@@ -253,33 +255,38 @@ def _mark(connection: Connection) -> None:
     )
 
 
-def _read_titles(connection: Connection, *, words: bool) -> None:
-    """The forms of titles that were not read yet, and the known n-grams that are in them."""
+def _take_in(connection: Connection, *, words: bool) -> int:
+    """Write the facts of new videos, whose titles are read for their forms and the known n-grams; returns how many."""
     names = list(connection.scalars(text("SELECT ngram FROM title_ngrams"))) if words else []
     known = {ngram: at for at, ngram in enumerate(names)}
-    found: dict[int, list[int]] = {}
-    run(connection, "CREATE TEMP TABLE read_titles (number integer, forms bigint) ON COMMIT DROP")
+    found: dict[int, list[int]] = {}  # position in `names` -> lines in titles_read
+    run(connection, "CREATE TEMP TABLE titles_read (line integer, candidate_id text, forms bigint) ON COMMIT DROP")
     connect = db.psycopg_connection(connection)
+    read = 0
     with connect.cursor(name="unread") as unread, connect.cursor() as cursor:
         unread.itersize = READ_AT_ONCE
-        unread.execute("SELECT number, title FROM facts JOIN candidates USING (candidate_id) WHERE forms IS NULL")
+        unread.execute(_NEW)
         while rows := unread.fetchmany(READ_AT_ONCE):
-            with copy(cursor, "read_titles", ("number", "forms")) as target:
-                for number, title in rows:
-                    target.write_row((number, patterns.forms(title)))
+            with copy(cursor, "titles_read", ("line", "candidate_id", "forms")) as target:
+                for line, (candidate_id, title) in enumerate(rows, start=read):
+                    target.write_row((line, candidate_id, patterns.forms(title)))
                     for at in patterns.ngrams_in(title, known) if known else ():
-                        found.setdefault(at, []).append(number)
-    run(connection, "ANALYZE read_titles")
-    run(
-        connection,
-        "UPDATE facts SET forms = read_titles.forms FROM read_titles WHERE facts.number = read_titles.number",
-    )
-    run(connection, "DROP TABLE read_titles")
-    for at, numbers in found.items():
-        connection.execute(
-            text("UPDATE title_ngrams SET videos = videos || :more WHERE ngram = :ngram"),
-            {"ngram": names[at], "more": np.sort(np.array(numbers, dtype="<i4")).tobytes()},
-        )
+                        found.setdefault(at, []).append(line)
+            read += len(rows)
+    if read:
+        run(connection, "ANALYZE titles_read")
+        run(connection, _WRITE_NEW)
+    if found:
+        numbers = np.empty(read, dtype="<i4")
+        for line, number in run(connection, "SELECT line, number FROM titles_read JOIN facts USING (candidate_id)"):
+            numbers[line] = number
+        for at, lines in found.items():
+            connection.execute(
+                text("UPDATE title_ngrams SET videos = videos || :more WHERE ngram = :ngram"),
+                {"ngram": names[at], "more": np.sort(numbers[lines]).tobytes()},
+            )
+    run(connection, "DROP TABLE titles_read")
+    return read
 
 
 def mine(connection: Connection) -> int:

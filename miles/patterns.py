@@ -283,6 +283,8 @@ class Corpus:
     hit_group: np.ndarray  # (hits,) int32, ascending
     group_ngram: np.ndarray  # (groups,) int32
     group_channel: np.ndarray  # (groups,) int32
+    number_of: Mapping[str, int]  # position of each n-gram
+    ngram_ends: np.ndarray  # (ngrams + 1,) int64: hits of n-gram n are those from ngram_ends[n] to ngram_ends[n + 1]
     title_ngrams: np.ndarray  # (hits,) int32: those of the first video, then those of the second …
     title_ends: np.ndarray  # (videos + 1,) int64: … with those of video n from title_ends[n] to title_ends[n + 1]
 
@@ -305,21 +307,16 @@ class Corpus:
             week=week.astype(np.int32), ngrams=tuple(ngrams), hit_video=videos.astype(np.int32),
             hit_group=(np.cumsum(first) - 1).astype(np.int32), group_ngram=numbers[first].astype(np.int32),
             group_channel=of[first].astype(np.int32), title_ngrams=numbers[by_title].astype(np.int32),
-            title_ends=np.concatenate([[0], np.cumsum(np.bincount(videos, minlength=len(channel)))]),
+            title_ends=_ends(videos, len(channel)), number_of={ngram: at for at, ngram in enumerate(ngrams)},
+            ngram_ends=_ends(numbers, len(ngrams)),
         )  # fmt: skip
 
     def having(self, kind: Kind, pattern: str) -> np.ndarray:
-        """(videos,) bool: which titles have a pattern; none where the pattern is not known."""
+        """(titles,) positions of the videos whose titles have a pattern, ascending; none where it is not known."""
         if kind == "structure":
-            number = next((at for at, rule in enumerate(RULES) if rule.name == pattern), None)
-            if number is None:
-                return np.zeros(len(self.channel), dtype=bool)
-            return (self.forms >> number & 1).astype(bool)
-        having = np.zeros(len(self.channel), dtype=bool)
-        if pattern in self.ngrams:
-            first, last = np.searchsorted(self.group_ngram, [(at := self.ngrams.index(pattern)), at + 1])
-            having[self.hit_video[slice(*np.searchsorted(self.hit_group, [first, last]))]] = True
-        return having
+            return np.flatnonzero(self.forms & (form_bit(pattern) or 0))
+        at = self.number_of.get(pattern)
+        return self.hit_video[:0] if at is None else self.hit_video[self.ngram_ends[at] : self.ngram_ends[at + 1]]
 
     def hits_of(self, members: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(hits,) n-gram and video of the wanted n-grams in the titles of `members`, those of a title side by side."""
@@ -443,6 +440,11 @@ def associations(
     )
 
 
+def _ends(numbers: np.ndarray, count: int) -> np.ndarray:
+    """(count + 1,) where each number begins and ends in a sorted list of them."""
+    return np.concatenate([[0], np.cumsum(np.bincount(numbers, minlength=count))])
+
+
 def _draw(corpus: Corpus, members: np.ndarray, most: int) -> np.ndarray:
     """The members of channels in an arbitrary but fixed order, up to `most` titles."""
     sizes = np.bincount(corpus.channel[members])
@@ -489,15 +491,17 @@ def compare(here: Associations, there: Associations, most: int = MOST) -> list[D
 
 def examples(corpus: Corpus, of: Association, members: np.ndarray, most: int = EXAMPLES) -> list[int]:
     """The videos with a pattern that stand out most, each of another channel."""
-    return _standing_out(corpus, np.flatnonzero(members & corpus.having(of.kind, of.pattern)), most)
+    having = corpus.having(of.kind, of.pattern)
+    return _standing_out(corpus, having[members[having]], most)
 
 
-def weekly_shares(corpus: Corpus, members: np.ndarray, having: np.ndarray) -> list[tuple[int, int, int]]:
+def weekly_shares(corpus: Corpus, members: np.ndarray, of: Association) -> list[tuple[int, int, int]]:
     """(week, titles, titles with it) of each week that has any, oldest first."""
+    having = corpus.having(of.kind, of.pattern)
     known = members & (corpus.week >= 0)
     weeks, at = np.unique(corpus.week[known], return_inverse=True)
     totals = np.bincount(at, minlength=len(weeks))
-    have = np.bincount(at, weights=having[known], minlength=len(weeks))
+    have = np.bincount(np.searchsorted(weeks, corpus.week[having[known[having]]]), minlength=len(weeks))
     return [(int(week), int(n), int(k)) for week, n, k in zip(weeks, totals, have, strict=True)]
 
 
@@ -870,6 +874,12 @@ def _share_slope(have: np.ndarray, totals: np.ndarray, weeks: np.ndarray) -> tup
 
 def _standing_out(corpus: Corpus, videos: np.ndarray, most: int) -> list[int]:
     videos = videos[~np.isnan(corpus.outcome[videos])]
+    first = 100 * most
+    if len(videos) > first:  # sorting those that can't be among the first would take most of the time
+        least = -np.partition(-corpus.outcome[videos], first)[first]
+        found = _standing_out(corpus, videos[corpus.outcome[videos] > least], most)
+        if len(found) == most:
+            return found
     chosen: dict[int, int] = {}
     for video in videos[np.lexsort((videos, -corpus.outcome[videos]))]:
         if len(chosen) == most:

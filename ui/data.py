@@ -1,6 +1,8 @@
 """Cached reads for the pages: one function for each question, with a ttl and a bound.
 
-An entry is shared by all sessions of this process; nothing personal goes through here.
+An entry is shared by all sessions of this process; nothing personal goes through here. What is older than its ttl is
+given once more while it is read again in the background, for one more ttl: nobody waits for what was known before. What
+every visitor asks for first is never older (`ui/warm.py`).
 """
 
 from dataclasses import dataclass
@@ -63,7 +65,7 @@ if TYPE_CHECKING:
 Spreads = tuple[Spread | None, tuple[Spread, ...]]
 Weeks = list[tuple[date, int, int]]
 
-FRESH = 30  # seconds; newly collected videos show within half a minute
+FRESH = 30  # seconds; newly collected videos show within a minute
 SLOW = 300  # seconds; for what reads all rows of a set, and changes little
 
 
@@ -105,19 +107,19 @@ def where_scored() -> str:
     return f"Titles and thumbnails are sent to {urlsplit(url).hostname} to be scored."
 
 
-@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False)
+@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False, refresh_mode="background")
 def model_versions() -> list[Version]:
     with db.transaction("viewer") as connection:
         return registry.versions(connection)
 
 
-@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False)
+@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False, refresh_mode="background")
 def model_activations() -> list[Activation]:
     with db.transaction("viewer") as connection:
         return registry.activations(connection)
 
 
-@st.cache_data(ttl=FRESH, max_entries=20, show_spinner=False)
+@st.cache_data(ttl=FRESH, max_entries=20, show_spinner=False, refresh_mode="background")
 def model_report(version: str) -> Report | None:
     """How a version does, as the latest roll-up found it."""
     known = next(one for one in model_versions() if one.version == version)
@@ -125,44 +127,44 @@ def model_report(version: str) -> Report | None:
         return monitor.report(connection, known)
 
 
-@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False)
+@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False, refresh_mode="background")
 def model_comparison() -> Comparison | None:
     with db.transaction("viewer") as connection:
         return monitor.comparison(connection)
 
 
-@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False)
+@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False, refresh_mode="background")
 def published_drafts() -> published.Report | None:
     """How drafts that were published did, all users together."""
     with db.transaction("viewer") as connection:
         return monitor.published_drafts(connection)
 
 
-@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False)
+@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False, refresh_mode="background")
 def state() -> State:
     with db.transaction("viewer") as connection:
         return browse.state(connection)
 
 
-@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False)
+@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False, refresh_mode="background")
 def options() -> Options:
     with db.transaction("viewer") as connection:
         return browse.options(connection)
 
 
-@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False)
+@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False, refresh_mode="background")
 def snapshots() -> int:
     with db.transaction("viewer") as connection:
         return browse.snapshots(connection)
 
 
-@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False)
+@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False, refresh_mode="background")
 def coverage() -> Coverage:
     with db.transaction("viewer") as connection:
         return browse.coverage(connection)
 
 
-@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False)
+@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False, refresh_mode="background")
 def movers(most: int) -> tuple[dict[str, Mover], datetime | None, list[Row], dict[str, list[int]]]:
     """The biggest movers by id, the end of their day, their rows, and the growth of each."""
     with db.transaction("viewer") as connection:
@@ -172,13 +174,13 @@ def movers(most: int) -> tuple[dict[str, Mover], datetime | None, list[Row], dic
         return by_id, found.to, rows, browse.growth(connection, [row.candidate_id for row in rows])
 
 
-@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False)
+@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False, refresh_mode="background")
 def sources() -> list[Health]:
     with db.transaction("viewer") as connection:
         return health.sources(connection)
 
 
-@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False)
+@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False, refresh_mode="background")
 def standing() -> Standing:
     """What there is to do, but for what is the reader's own."""
     with db.transaction("viewer") as connection:
@@ -186,7 +188,7 @@ def standing() -> Standing:
         return glance.standing(connection, unwell)
 
 
-@st.cache_data(ttl=FRESH, max_entries=100, show_spinner=False)
+@st.cache_data(ttl=FRESH, max_entries=100, show_spinner=False, refresh_mode="background")
 def page(
     filters: Filters,
     sort: Sort,
@@ -201,13 +203,13 @@ def page(
         return found, browse.growth(connection, [row.candidate_id for row in found.rows])
 
 
-@st.cache_data(ttl=FRESH, max_entries=100, show_spinner=False)
+@st.cache_data(ttl=FRESH, max_entries=100, show_spinner=False, refresh_mode="background")
 def count(filters: Filters, among: tuple[str, ...] | None = None) -> int:
     with db.transaction("viewer") as connection:
         return browse.count(connection, filters, among=among)
 
 
-@st.cache_data(ttl=FRESH, max_entries=50, show_spinner=False)
+@st.cache_data(ttl=FRESH, max_entries=50, show_spinner=False, refresh_mode="background")
 def alike(candidate_id: str, filters: Filters) -> tuple[str, ...]:
     """The videos that pass the filters and whose titles are most like this one's; none where that can't be told."""
     with db.transaction("viewer") as connection:
@@ -216,21 +218,21 @@ def alike(candidate_id: str, filters: Filters) -> tuple[str, ...]:
         return tuple(keys_like(connection, candidate_id, MOST_ALIKE, filters))
 
 
-@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False)
+@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False, refresh_mode="background")
 def no_likeness() -> str | None:
     """Why no similar titles can be found here; None where they can."""
     with db.transaction("viewer") as connection:
         return unavailable(connection)
 
 
-@st.cache_data(ttl=FRESH, max_entries=100, show_spinner=False)
+@st.cache_data(ttl=FRESH, max_entries=100, show_spinner=False, refresh_mode="background")
 def rows(candidate_ids: tuple[str, ...]) -> tuple[list[Row], dict[str, list[int]]]:
     """These candidates in this order (the unknown left out), and the growth of each."""
     with db.transaction("viewer") as connection:
         return browse.rows(connection, candidate_ids), browse.growth(connection, candidate_ids)
 
 
-@st.cache_data(ttl=FRESH, max_entries=50, show_spinner=False)
+@st.cache_data(ttl=FRESH, max_entries=50, show_spinner=False, refresh_mode="background")
 def detail(candidate_id: str) -> Detail | None:
     with db.transaction("viewer") as connection:
         return browse.detail(connection, candidate_id)
@@ -256,13 +258,13 @@ def members(filters: Filters) -> np.ndarray:
     return _members(known, known.version, filters)
 
 
-@st.cache_resource(ttl=SLOW, max_entries=40, show_spinner=False)
+@st.cache_resource(ttl=SLOW, max_entries=40, show_spinner=False, refresh_mode="background")
 def _members(_known: Facts, version: str, filters: Filters) -> np.ndarray:
     with db.transaction("viewer") as connection:
         return selection.passing(connection, _known, filters)
 
 
-@st.cache_data(ttl=SLOW, max_entries=60, show_spinner=False)
+@st.cache_data(ttl=SLOW, max_entries=60, show_spinner=False, refresh_mode="background")
 def _spreads(_known: Facts, version: str, filters: Filters, part: distributions.Part, least: int, most: int) -> Spreads:
     return whole_spread(filters), distributions.by_part(_known, members(filters), part, least, most)
 
@@ -273,7 +275,7 @@ def spreads(filters: Filters, part: distributions.Part, *, least: int, most: int
     return _spreads(known, known.version, filters, part, least, most)
 
 
-@st.cache_data(ttl=SLOW, max_entries=60, show_spinner=False)
+@st.cache_data(ttl=SLOW, max_entries=60, show_spinner=False, refresh_mode="background")
 def _whole(_known: Facts, version: str, filters: Filters) -> Spread | None:
     return distributions.spread(_known, members(filters))
 
@@ -284,7 +286,7 @@ def whole_spread(filters: Filters) -> Spread | None:
     return _whole(known, known.version, filters)
 
 
-@st.cache_data(ttl=SLOW, max_entries=30, show_spinner=False)
+@st.cache_data(ttl=SLOW, max_entries=30, show_spinner=False, refresh_mode="background")
 def _growth(_known: Facts, version: str, filters: Filters) -> Beside:
     return distributions.growth(_known, members(filters))
 
@@ -301,7 +303,7 @@ def _outcomes(version: str, basis: Basis, known: str) -> Outcomes:
         return outcomes.load(connection, version, basis)
 
 
-@st.cache_data(ttl=SLOW, max_entries=30, show_spinner=False)
+@st.cache_data(ttl=SLOW, max_entries=30, show_spinner=False, refresh_mode="background")
 def _judged(
     _known: Facts, known_version: str, version: str, basis: Basis, filters: Filters, part: outcomes.Part
 ) -> Judged:
@@ -327,7 +329,7 @@ def judged(version: str, basis: Basis, filters: Filters, part: outcomes.Part) ->
     return _judged(known, known.version, version, basis, filters, part)
 
 
-@st.cache_data(ttl=SLOW, max_entries=60, show_spinner=False)
+@st.cache_data(ttl=SLOW, max_entries=60, show_spinner=False, refresh_mode="background")
 def _patterns(_known: Facts, version: str, filters: Filters, kind: patterns.Kind) -> Associations:
     return patterns.associations(_known.corpus, kind, members(filters), most_titles=patterns.MOST_TITLES)
 
@@ -338,7 +340,7 @@ def associations(filters: Filters, kind: patterns.Kind) -> Associations:
     return _patterns(known, known.version, filters, kind)
 
 
-@st.cache_data(ttl=SLOW, max_entries=30, show_spinner=False)
+@st.cache_data(ttl=SLOW, max_entries=30, show_spinner=False, refresh_mode="background")
 def _compared(
     _known: Facts, version: str, filters: Filters, other: Filters, kind: patterns.Kind
 ) -> tuple[Associations, list[Difference]]:
@@ -355,13 +357,13 @@ def compared(filters: Filters, other: Filters, kind: patterns.Kind) -> tuple[Ass
     return _compared(known, known.version, filters, other, kind)
 
 
-@st.cache_data(ttl=SLOW, max_entries=60, show_spinner=False)
+@st.cache_data(ttl=SLOW, max_entries=60, show_spinner=False, refresh_mode="background")
 def _pattern(_known: Facts, version: str, filters: Filters, of: Association) -> tuple[tuple[str, ...], Weeks]:
     chosen = members(filters)
     places = patterns.examples(_known.corpus, of, chosen)
     with db.transaction("viewer") as connection:
         found = columns.candidate_ids(connection, _known, places)
-    weeks = patterns.weekly_shares(_known.corpus, chosen, _known.corpus.having(of.kind, of.pattern))
+    weeks = patterns.weekly_shares(_known.corpus, chosen, of)
     return (
         tuple(found[place] for place in places if place in found),
         [(columns.monday(week), titles, have) for week, titles, have in weeks],
@@ -374,7 +376,7 @@ def pattern(filters: Filters, of: Association) -> tuple[tuple[str, ...], Weeks]:
     return _pattern(known, known.version, filters, of)
 
 
-@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False)
+@st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False, refresh_mode="background")
 def days() -> list[Day]:
     with db.transaction("viewer") as connection:
         return browse.days(connection)
@@ -388,14 +390,14 @@ def explanation(candidate_id: str) -> tuple[Explanation, bytes | None] | None:
     return _explanation(candidate_id, registry.active_model().version)
 
 
-@st.cache_data(ttl=SLOW, max_entries=50, show_spinner=False)
+@st.cache_data(ttl=SLOW, max_entries=50, show_spinner=False, refresh_mode="background")
 def _explanation(candidate_id: str, version: str) -> tuple[Explanation, bytes | None] | None:
     with db.transaction("viewer") as connection:
         video = score_candidates.input_of(connection, candidate_id)
     return None if video is None else (explain.explain(registry.active_model(), video), video.thumbnail)
 
 
-@st.cache_data(ttl=SLOW, max_entries=50, show_spinner=False)
+@st.cache_data(ttl=SLOW, max_entries=50, show_spinner=False, refresh_mode="background")
 def similar(candidate_id: str) -> Contrast | str:
     """What became of videos with a similar title, or why that can't be told."""
     with db.transaction("viewer") as connection:

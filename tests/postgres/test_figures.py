@@ -226,8 +226,8 @@ def test_a_title_that_changes_and_a_video_that_goes_are_followed(filled: pd.Data
         assert facts.version(connection) != before
         assert facts.sync(connection) == 0
         known = facts.load(connection)
-        places = np.flatnonzero(
-            known.corpus.having("ngram", "purple") & known.corpus.having("structure", "Repeated marks")
+        places = np.intersect1d(
+            known.corpus.having("ngram", "purple"), known.corpus.having("structure", "Repeated marks")
         )
         assert list(facts.candidate_ids(connection, known, places.tolist()).values()) == ["youtube:v1"]
     assert len(known) == len(filled) - 1
