@@ -3,11 +3,11 @@
     pip install -r benchmarks/requirements-peers.txt
     python -m benchmarks.bench_peers videos.parquet [--rounds 12] [--fraction 1] [--keep FOLDER]
 
-    fastest       the 24 fastest videos of a category in the last 30 days, whose title has a phrase or the
-                  beginning of a word
-    distribution  how velocity (in Miles: score) is spread by category and by duration, of a category's or all videos
-                  of 30 days
-    words         which title words go with more views than the channel usually gets, in a category's last 90 days
+    fastest       the 24 fastest videos whose title has a phrase or the beginning of a word
+    distribution  how velocity (in Miles: score) is spread by category and by duration
+    words         which title words go with more views than the channel usually gets
+
+each of a part (a category's last 30 days; for words 90) and of a year of all categories.
 
 Each has a server in a process of its own on loopback, and gets each question in turn with the same values, so that what
 else the machine does weighs on all. "First" is a question that was not asked before, "again" the same once more.
@@ -19,12 +19,13 @@ else the machine does weighs on all. "First" is a question that was not asked be
                while loading, a table of title words; ANALYZE; asked over HTTP for JSON and for the HTML page
     pandas     benchmarks/peers/pandas_page.py, one frame behind st.cache_data; the same visitor as Miles
 
-An answer is compared with an answer (Datasette's JSON), a page with a page. Datasette and pandas are asked for less: medians and means, no intervals, no control for the channel beyond the
-multiple, no correction for many questions. The time to load is printed too. The last table is for the README.
+An answer is compared with an answer (Datasette's JSON), a page with a page. Datasette and pandas are asked for less:
+means, no intervals, no control for the channel beyond the multiple, no correction for many questions, no pictures. The time to load is printed too. The last table is for the README.
 """
 
 import argparse
 import asyncio
+import itertools
 import multiprocessing
 import random
 import socket
@@ -37,40 +38,55 @@ import urllib.request
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 from benchmarks import clicks, setup
 from benchmarks.visitor import Value, Visitor
 
 PANDAS_PAGE = str(Path(__file__).resolve().parent / "peers" / "pandas_page.py")
 QUESTIONS = ("fastest", "distribution", "words")
+SCOPES = ("part", "year")
 SEED = 11
+DAY = 86_400  # seconds
 SQL_LIMIT = 60_000  # ms that Datasette gives a query; its own default is 1,000
 SQL = {
     "fastest": """
         SELECT videos.video_id, videos.title, channel_title, views, velocity, multiple
         FROM videos JOIN titles ON titles.rowid = videos.rowid
-        WHERE titles MATCH :q AND category_name = :category AND published_at >= :since
+        WHERE titles MATCH :q AND {scope}
         ORDER BY velocity DESC LIMIT 24
     """,
     "distribution": """
         SELECT category_name, band, bin, count(*) AS n, avg(velocity) AS mean
-        FROM videos WHERE published_at >= :since AND velocity > 0 AND (:category = '' OR category_name = :category)
+        FROM videos WHERE velocity > 0 AND {scope}
         GROUP BY 1, 2, 3
     """,
     "words": """
         SELECT word, count(*) AS n, avg(log_multiple) - (
-            SELECT avg(log_multiple) FROM videos WHERE category_name = :category AND published_at >= :since
+            SELECT avg(log_multiple) FROM videos WHERE {scope}
         ) AS lift
         FROM videos JOIN words ON words.video = videos.rowid
-        WHERE category_name = :category AND published_at >= :since
+        WHERE {scope}
         GROUP BY word HAVING count(*) >= 20 ORDER BY lift DESC LIMIT 50
     """,
 }
+SQL_SCOPE = {"part": "category_name = :category AND published_at >= :since", "year": "published_at >= :since"}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question, with the values that all are asked it with."""
+
+    name: str
+    scope: str
+    category: str  # "" in the scope of a year
+    days: int  # before the newest look
+    since: int  # the same as a moment, in seconds since 1970
+    search: str  # phrase in quotation marks, or a beginning with a *; "" where the question has none
 
 
 def main() -> None:
@@ -166,13 +182,14 @@ def datasette(home: Path) -> Iterator[str]:
             process.wait(30)
 
 
-def ask_datasette(address: str, question: str, form: str, given: dict[str, Any]) -> tuple[float, int]:
-    """Seconds, and bytes of the answer."""
-    query = urllib.parse.urlencode({"sql": SQL[question], **given})
+def ask_datasette(address: str, form: str, asked: Question) -> float:
+    """Seconds that the answer takes."""
+    sql = SQL[asked.name].replace("{scope}", SQL_SCOPE[asked.scope])
+    query = urllib.parse.urlencode({"sql": sql, "q": asked.search, "category": asked.category, "since": asked.since})
     begun = time.perf_counter()
     with urllib.request.urlopen(f"{address}/peers{form}?{query}", timeout=120) as answer:  # noqa: S310  # our own
-        size = len(answer.read())
-    return time.perf_counter() - begun, size
+        answer.read()
+    return time.perf_counter() - begun
 
 
 # --- Miles' functions -------------------------------------------------------------------------------
@@ -201,35 +218,34 @@ def _answers(asked: Connection) -> None:
         known = facts.load(connection)
     asked.send("ready")
     while (wanted := asked.recv()) is not None:
-        question, category, search, since = wanted
         filters = browse.Filters(
-            text=search if question == "fastest" else "",
-            categories=(category,),
-            published_from=datetime.fromtimestamp(since, UTC).date(),
+            text=wanted.search,
+            categories=(wanted.category,) if wanted.category else (),
+            published_from=datetime.fromtimestamp(wanted.since, UTC).date(),
         )
         begun = time.perf_counter()
         with db.transaction("viewer") as connection:
-            if question == "fastest":
+            if wanted.name == "fastest":
                 browse.page(connection, filters, "velocity", 24)
             else:
                 chosen = selection.passing(connection, known, filters)
-        if question == "distribution":
+        if wanted.name == "distribution":
             distributions.spread(known, chosen)
             for part in ("category", "duration"):
                 distributions.by_part(known, chosen, part, 30, 12)  # type: ignore[arg-type]
-        elif question == "words":
-            patterns.associations(known.corpus, "ngram", chosen)
+        elif wanted.name == "words":
+            patterns.associations(known.corpus, "ngram", chosen, most_titles=patterns.MOST_TITLES)
         asked.send(time.perf_counter() - begun)
 
 
-async def _answer(asked: Connection, question: str, category: str, search: str, newest: int) -> tuple[float, list[str]]:
-    asked.send((question, category, search, _values(question, category, search, newest)["since"]))
+async def _answer(asked: Connection, question: Question) -> tuple[float, list[str]]:
+    asked.send(question)
     return await asyncio.to_thread(asked.recv), []
 
 
 # --- the race ---------------------------------------------------------------------------------------
 
-Times = dict[tuple[str, str, str], list[float]]  # (question, who, first or again) -> seconds
+Times = dict[tuple[str, str, str, str], list[float]]  # (question, scope, who, first or again) -> seconds
 
 
 async def _race(
@@ -250,29 +266,34 @@ async def _race(
         print(f"pandas page loaded in {time.perf_counter() - begun:.0f} s", flush=True)
         for path in clicks.FILTERED:  # all have been up for a while
             await ours.open(path)
-        for question in QUESTIONS:
-            ask_datasette(address, question, ".json", _values(question, "Music", '"the"', newest))
-        for number in range(rounds):
+        for number in range(-1, rounds):
             print(f"  round {number + 1} of {rounds}", flush=True)
-            for question in QUESTIONS:
-                category = known.categories[number % len(known.categories)]
-                search = _search(known, dice, phrase=number % 2 == 0)
+            for asked in _questions(known, dice, number, newest):
                 sides: list[tuple[str, Callable[[], Awaitable[tuple[float, list[str]]]]]] = [
-                    ("Miles answer", partial(_answer, answer, question, category, search, newest)),
-                    ("Miles page", partial(_miles, ours, question, category, search)),
-                    ("pandas page", partial(_pandas, theirs, question, category, search)),
-                    *(
-                        (f"Datasette {name}", partial(_datasette, address, question, form, category, search, newest))
-                        for name, form in (("JSON", ".json"), ("page", ""))
-                    ),
+                    ("Miles answer", partial(_answer, answer, asked)),
+                    ("Miles page", partial(_miles, ours, asked)),
+                    ("pandas page", partial(_pandas, theirs, asked)),
+                    ("Datasette JSON", partial(_datasette, address, ".json", asked)),
+                    ("Datasette page", partial(_datasette, address, "", asked)),
                 ]
                 for turn in ("first", "again"):
                     dice.shuffle(sides)
                     for who, ask in sides:
                         seconds, wrong = await ask()
-                        times[question, who, turn].append(seconds)
-                        errors += [f"{who}, {question}: {one}" for one in wrong]
+                        errors += [f"{who}, {asked.name}: {one}" for one in wrong]
+                        if number >= 0:  # the round before the first is for all to get up
+                            times[asked.name, asked.scope, who, turn].append(seconds)
     return times, errors, {"Miles": miles.memory(), "pandas": pandas.memory()}
+
+
+def _questions(known: clicks.Words, dice: random.Random, number: int, newest: int) -> Iterator[Question]:
+    """Each question in each scope, with values that were not asked before."""
+    for name in QUESTIONS:
+        search = _search(known, dice, phrase=number % 2 == 0) if name == "fastest" else ""
+        category = known.categories[number % len(known.categories)]
+        for scope, among, days in (("part", category, 90 if name == "words" else 30), ("year", "", 364 - number)):
+            since = (newest // DAY - days) * DAY
+            yield Question(name, scope, among, days, since, search)
 
 
 def _search(known: clicks.Words, dice: random.Random, *, phrase: bool) -> str:
@@ -283,41 +304,31 @@ def _search(known: clicks.Words, dice: random.Random, *, phrase: bool) -> str:
             return f'"{title[at]} {title[at + 1]}"' if phrase else f"{title[at][:4]}*"
 
 
-def _values(question: str, category: str, search: str, newest: int) -> dict[str, Any]:
-    days = 90 if question == "words" else 30
-    return {"q": search, "category": category, "since": newest - days * 86_400}
+async def _datasette(address: str, form: str, asked: Question) -> tuple[float, list[str]]:
+    return await asyncio.to_thread(ask_datasette, address, form, asked), []
 
 
-async def _datasette(
-    address: str, question: str, form: str, category: str, search: str, newest: int
-) -> tuple[float, list[str]]:
-    given = _values(question, category, search, newest)
-    seconds, _ = await asyncio.to_thread(ask_datasette, address, question, form, given)
-    return seconds, []
-
-
-async def _pandas(visitor: Visitor, question: str, category: str, search: str) -> tuple[float, list[str]]:
+async def _pandas(visitor: Visitor, asked: Question) -> tuple[float, list[str]]:
     values: dict[str, Value] = {
-        "show": [question.capitalize()],
-        "category": category,
-        "days": 90 if question == "words" else 30,
-        "q": search if question == "fastest" else "",
+        "show": [asked.name.capitalize()],
+        "category": asked.category or "All",
+        "days": asked.days,
+        "q": asked.search,
     }
     answer = await visitor.choose(**values)
     return answer.finished, answer.errors
 
 
-async def _miles(visitor: Visitor, question: str, category: str, search: str) -> tuple[float, list[str]]:
+async def _miles(visitor: Visitor, asked: Question) -> tuple[float, list[str]]:
     """The page is there already; what is timed is the change of its filters."""
-    page = dict(zip(QUESTIONS, clicks.FILTERED, strict=True))[question]
-    values: dict[str, Value] = {"category": [category], "within": ["90 days" if question == "words" else "30 days"]}
-    if question == "fastest":
-        values |= {"q": search, "sort": "By measured velocity"}
-    if question == "words":
-        kinds = visitor.options("kind") if visitor.has("kind") else ()
-        values |= {"kind": [kinds[-1]]} if kinds else {}
+    page = dict(zip(QUESTIONS, clicks.FILTERED, strict=True))[asked.name]
+    since = datetime.fromtimestamp(asked.since, UTC)
+    values: dict[str, Value] = {"category": [asked.category] if asked.category else []}
+    values |= {"published": [f"{day:%Y/%m/%d}" for day in (since, since + timedelta(days=asked.days))]}
+    if asked.name == "fastest":
+        values |= {"q": asked.search, "sort": "By measured velocity"}
     await visitor.open(page)
-    if question == "words" and "kind" not in values:
+    if asked.name == "words":
         values |= {"kind": [visitor.options("kind")[-1]]}
     answer = await visitor.choose(**values)
     return answer.finished, answer.errors
@@ -331,22 +342,21 @@ def _report(times: Times, memory: dict[str, float]) -> list[str]:
     slower = []
     sides = ("Miles answer", "Datasette JSON", "Miles page", "Datasette page", "pandas page")
     print("\nMedian (95th percentile) in ms; × as long as Miles' answer or page:\n")
-    print("| question | | " + " | ".join(sides) + " |")
-    print("|---" * (len(sides) + 2) + "|")
-    for question in QUESTIONS:
-        for turn in ("first", "again"):
-            found = {who: setup.spread(times[question, who, turn]) for who in sides}
-            ratios = {theirs: found[theirs][0] / found[ours][0] for ours, theirs in PAIRS}
-            cells = [
-                f"{found[who][0]:.0f} ({found[who][1]:.0f})" + (f", {ratios[who]:.1f} ×" if who in ratios else "")
-                for who in sides
-            ]
-            print(f"| {question} | {turn} | " + " | ".join(cells) + " |")
-            slower += [
-                f"{question}, {turn}: {ours} {found[ours][0]:.0f} ms, {theirs} {found[theirs][0]:.0f} ms"
-                for ours, theirs in PAIRS
-                if ratios[theirs] <= 1
-            ]
+    print("| question | of | | " + " | ".join(sides) + " |")
+    print("|---" * (len(sides) + 3) + "|")
+    for question, scope, turn in itertools.product(QUESTIONS, SCOPES, ("first", "again")):
+        found = {who: setup.spread(times[question, scope, who, turn]) for who in sides}
+        ratios = {theirs: found[theirs][0] / found[ours][0] for ours, theirs in PAIRS}
+        cells = [
+            f"{found[who][0]:.0f} ({found[who][1]:.0f})" + (f", {ratios[who]:.1f} ×" if who in ratios else "")
+            for who in sides
+        ]
+        print(f"| {question} | {scope} | {turn} | " + " | ".join(cells) + " |")
+        slower += [
+            f"{question} of a {scope}, {turn}: {ours} {found[ours][0]:.0f} ms, {theirs} {found[theirs][0]:.0f} ms"
+            for ours, theirs in PAIRS
+            if ratios[theirs] <= 1
+        ]
     print(f"\nMemory at the end: Miles {memory['Miles']:,.0f} MB, pandas {memory['pandas']:,.0f} MB")
     return slower
 

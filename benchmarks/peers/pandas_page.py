@@ -14,6 +14,7 @@ import streamlit as st
 from frame import videos_of  # beside this script
 
 FEW = 20  # videos with a word
+ALL = "All"
 
 
 @st.cache_data(show_spinner=False)
@@ -27,12 +28,12 @@ st.title("Trending videos")
 question = st.segmented_control(
     "Show", ["Fastest", "Distribution", "Words"], default="Fastest", key="show", required=True
 )
-category = st.selectbox("Category", sorted(videos["category_name"].dropna().unique()), index=None, key="category")
+category = st.selectbox("Category", [ALL, *sorted(videos["category_name"].dropna().unique())], key="category")
 days = st.number_input("Days", 1, 365, 30, key="days")
 words = st.text_input("Words of the title", key="q")
 
 chosen = videos[videos["published_at"] >= videos["fetched_at"].max() - pd.Timedelta(days=days)]
-if category:
+if category != ALL:
     chosen = chosen[chosen["category_name"] == category]
 if words.startswith('"'):
     chosen = chosen[chosen["title"].str.contains(words.strip('"'), case=False, regex=False, na=False)]
