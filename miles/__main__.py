@@ -1,4 +1,4 @@
-"""`python -m miles`: see miles/cli.py."""
+"""`python -m miles`: see miles/cli/."""
 
 from miles.cli import main
 
