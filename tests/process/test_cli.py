@@ -2,34 +2,12 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from commands import answer, miles
 
-PROJECT = Path(__file__).resolve().parents[2]
 COMMANDS = ["up", "api", "migrate", "import", "collect", "score", "worker", "recommend", "export", "sample", "status"]
-
-
-def miles(*arguments: str | Path, status: int = 0) -> subprocess.CompletedProcess[str]:
-    outcome = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "miles", *map(str, arguments)],
-        cwd=PROJECT,
-        env={**os.environ, "COLUMNS": "120"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert outcome.returncode == status, outcome.stdout + outcome.stderr
-    return outcome
-
-
-def answer(*arguments: str | Path, status: int = 0) -> dict:
-    """The one JSON document that a command prints with --json."""
-    return json.loads(miles(*arguments, "--json", status=status).stdout)
 
 
 def write_videos(path: Path, rows: list[dict[str, object]]) -> Path:

@@ -1,7 +1,5 @@
 """`miles remove` and `miles tidy`, and starting with a bucket that does not work: real processes."""
 
-import json
-import os
 import signal
 import subprocess
 import sys
@@ -9,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from commands import PROJECT, answer, miles
 from loopback import eventually
 from sqlalchemy import text
 
@@ -16,28 +15,7 @@ from miles import db, storage, thumbnails
 from miles.candidates import Candidate, Channel, Observation, Snapshot
 from miles.store import observe
 
-PROJECT = Path(__file__).resolve().parents[2]
 CHANNEL = "UC" + "x" * 22
-
-
-def miles(*arguments: str, status: int = 0, typed: str = "") -> subprocess.CompletedProcess[str]:
-    outcome = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "miles", *arguments],
-        cwd=PROJECT,
-        env={**os.environ, "COLUMNS": "120"},
-        input=typed,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert outcome.returncode == status, outcome.stdout + outcome.stderr
-    assert "Traceback" not in outcome.stderr
-    return outcome
-
-
-def answer(*arguments: str) -> dict:
-    return json.loads(miles(*arguments, "--json").stdout)
 
 
 @pytest.fixture
