@@ -8,6 +8,7 @@ from pathlib import Path
 import hypothesis
 import psycopg
 import pytest
+from loopback import Site
 from psycopg import sql
 from sqlalchemy import text
 
@@ -36,6 +37,18 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     settings.load.cache_clear()
     yield
     settings.load.cache_clear()
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A web site on loopback, and collecting from it without pauses."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MILES_REQUEST_DELAY", "0")
+    settings.load.cache_clear()
+    running = Site()
+    yield running
+    running.close()
 
 
 @pytest.fixture(scope="session")

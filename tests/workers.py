@@ -4,9 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[1]
+from miles.settings import PROJECT
+
 PROGRAM = """
 import os, sys
 from miles import collecting, db

@@ -16,15 +16,14 @@ from typing import Any
 
 import pytest
 import requests
+from loopback import eventually, free_port
 
 from miles import api, api_gate, api_server, scoring
 from miles.api_beside import answer_at_once
 from miles.features import ScoreInput
 from miles.scoring import Score
-from miles.settings import Settings
-from tests.loopback import eventually
+from miles.settings import PROJECT, Settings
 
-PROJECT = Path(__file__).resolve().parents[2]
 TITLE = {"title": "I baked bread with a broken toaster"}
 
 
@@ -264,12 +263,6 @@ def test_asked_to_end_it_answers_what_it_has_taken_on() -> None:
 
 
 # --- as it is started -------------------------------------------------------------------------------
-
-
-def free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return trial.getsockname()[1]
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -23,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback import eventually, picture
+from loopback import eventually, free_port, picture
 
-PROJECT = Path(__file__).resolve().parents[2]
+from miles.settings import PROJECT
+
 KEY = "a key of the tests"
 PIN = re.compile(r"^([A-Za-z0-9_.-]+)(?:\[[a-z,]+\])?==([^\s#]+)", re.M)
 
@@ -51,12 +51,6 @@ def pins(name: str) -> dict[str, str]:
 def environment(port: int) -> dict[str, str]:
     """What the container's process sees, but for where its Python is."""
     return {**dict(pair.split("=", 1) for pair in shlex.split(the("ENV"))), "PORT": str(port)}
-
-
-def free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return int(trial.getsockname()[1])
 
 
 @dataclass

@@ -12,15 +12,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from loopback import free_port
 
-PROJECT = Path(__file__).resolve().parents[2]
+from miles.settings import PROJECT
+
 STARTED = "Miles is running: http://localhost:"
-
-
-def free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return trial.getsockname()[1]
 
 
 class Run:

@@ -1,55 +1,19 @@
 """`python -m miles watch …`, `health` and the filter of `collect`, as a script uses them."""
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from commands import answer, miles
 from loopback import Site
 from sqlalchemy import text
 
-from miles import db, settings
-
-PROJECT = Path(__file__).resolve().parents[2]
+from miles import db
 
 pytestmark = pytest.mark.usefixtures("database")
 
 
-def miles(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-    outcome = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "miles", *arguments],
-        cwd=PROJECT,
-        env={**os.environ, "COLUMNS": "160"},
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert outcome.returncode == status, outcome.stdout + outcome.stderr
-    assert "Traceback" not in outcome.stderr
-    return outcome
-
-
-def answer(*arguments: str, status: int = 0) -> dict:
-    return json.loads(miles(*arguments, "--json", status=status).stdout)
-
-
 def listed() -> list[dict]:
     return answer("watch", "list")["watchlist"]
-
-
-@pytest.fixture
-def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("MILES_REQUEST_DELAY", "0")
-    settings.load.cache_clear()
-    running = Site()
-    yield running
-    running.close()
 
 
 def test_what_is_watched_is_added_changed_paused_resumed_and_removed() -> None:

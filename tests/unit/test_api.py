@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fastapi import FastAPI
+from loopback import eventually, picture
 from PIL import ExifTags, Image
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -37,11 +38,9 @@ from miles.errors import ImageRefused, MilesError, ModelUnavailable
 from miles.features import PastVideo, ScoreInput
 from miles.scoring import Score
 from miles.settings import Settings
-from tests.loopback import eventually, picture
 
 TITLE = "I baked bread with a broken toaster"
 PICTURE = picture(320, 180, seed=5)
-ANOTHER = picture(320, 180, seed=90)
 REMOTE = ("203.0.113.9", 40000)
 
 

@@ -2,13 +2,13 @@
 
 import pytest
 import schemathesis
+from loopback import picture
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from miles import api, images
 from miles.api_problems import MEDIA_TYPE
 from miles.errors import ImageRefused
 from miles.settings import Settings
-from tests.loopback import picture
 
 KEY = "a key for the fuzzing"
 #: What no schema can say: which text is the base64 of an image, which address leads to one, what came first.

@@ -24,8 +24,8 @@ from PIL import Image, ImageCms, ImageDraw
 
 from miles import decoding, features, images
 from miles.errors import ImageRefused
+from miles.settings import PROJECT
 
-PROJECT = Path(__file__).resolve().parents[2]
 RED, BLUE, GREEN, WHITE, BLACK, GREY = (255, 0, 0), (0, 0, 255), (0, 255, 0), (255, 255, 255), (0, 0, 0), (128,) * 3
 Colour = tuple[int, int, int]
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "AVIF"]

@@ -3,22 +3,12 @@
 import gzip
 import time
 import zlib
-from collections.abc import Iterator
 
 import pytest
 from loopback import Answer, Site, picture
 
 from miles import images, settings
 from miles.errors import ImageRefused
-
-
-@pytest.fixture
-def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    for name in ("HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    running = Site()
-    yield running
-    running.close()
 
 
 def png_header(width: int, height: int) -> bytes:

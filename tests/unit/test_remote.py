@@ -5,21 +5,19 @@ import dataclasses
 import io
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from loopback import picture
+from loopback import free_port, picture
 from PIL import Image
 from scripted import Scripted, answered, problem
 
@@ -28,18 +26,12 @@ from miles.api_schema import Video
 from miles.errors import MilesError, ModelUnavailable
 from miles.features import PastVideo, ScoreInput
 from miles.remote import Remote
+from miles.settings import PROJECT
 
-PROJECT = Path(__file__).resolve().parents[2]
 KEY = "a key of the tests"
 DAY_0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NAIVE = datetime(2026, 3, 20, 12)  # noqa: DTZ001 - what a file may hold
 DRAFT = ScoreInput("a", "I tried street food in 24 hours")
-
-
-def free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return int(trial.getsockname()[1])
 
 
 def api(port: int) -> subprocess.Popen[bytes]:

@@ -2,7 +2,6 @@
 
 import re
 import shlex
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +10,8 @@ import yaml
 
 from miles import collecting
 from miles.cli import app
+from miles.settings import PROJECT
 
-PROJECT = Path(__file__).resolve().parents[2]
 WORKFLOW = PROJECT / "deploy" / "github-collect.yml"
 
 
