@@ -37,7 +37,6 @@ TYPES = [
 SHORT = 180.0  # seconds; upright or square and no longer, YouTube calls it a Short
 QUIET, LOUD = -24.0, -9.0  # LUFS; sites turn down what is louder than about -14 and leave what is quieter
 DARK = 0.2  # of full brightness
-FRAME_WIDTH = 220  # px, of a frame in the grid
 SAID = "clip said"  # of the session: what became of the last upload
 
 
