@@ -164,19 +164,7 @@ def _forecasts(connection: Connection, version: str, basis: Basis, beside: str |
         f"{shared if beside else ''} ORDER BY one.observed_at DESC, candidate_id LIMIT {calibration.MOST}",
         {"version": version, "basis": basis, "beside": beside},
     ).fetchall()
-    columns = list(zip(*rows, strict=True)) if rows else [()] * 9
-    numbers = [np.array(column, dtype=np.float64) for column in columns[:7]]
-    return Forecasts(
-        probability=numbers[0],
-        base_rate=numbers[1],
-        happened=numbers[2].astype(bool),
-        predicted=numbers[3],
-        low=numbers[4],
-        high=numbers[5],
-        measured=numbers[6],
-        age_band=np.array(columns[7], dtype=str),
-        channel=np.array(columns[8], dtype=str),
-    )
+    return Forecasts.of_rows(rows)
 
 
 # --- the roll-up ------------------------------------------------------------------------------------
@@ -515,10 +503,10 @@ def published_drafts(connection: Connection) -> published.Report | None:
     row = connection.execute(
         text("SELECT data, refreshed_at FROM rollups WHERE name = :name"), {"name": published.ROLLUP}
     ).one_or_none()
-    if row is None:
+    if row is None or "parts" not in row.data:  # as an earlier version wrote it: the next roll-up does it anew
         return None
-    linked, told, foretold, judged = row.data["counts"]
-    return published.Report(linked, told, foretold, judged, _read_check(row.data["check"]), row.refreshed_at)
+    parts = {name: published.Part(*one["counts"], _read_check(one["check"])) for name, one in row.data["parts"].items()}
+    return published.Report(parts.pop(published.EVERY), parts, row.refreshed_at)
 
 
 def comparison(connection: Connection) -> Comparison | None:

@@ -4,37 +4,48 @@ A draft is linked to the address that it was published at; a collection looks at
 other video. Its outcome is that of drafts in the model card: views at 24 hours, from the first exact look 6 to 36 hours
 after publication moved by the growth curve, over the channel's usual as it was known at publication. It counts as
 foresight only if the draft was saved before the video was published. The worker tells outcomes without seeing drafts:
-functions of migration 0016 hand it keys and moments, and take what it found.
+functions of migrations 0016 and 0019 hand it keys and moments, and take what it found. Drafts that began with a concept are
+counted apart, too: whether ideas of a generator keep their promises is another question than whether one's own do.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 from sqlalchemy import Connection, text
 
 from miles import calibration, drafts, features, lab, registry, rollups, score_candidates
 from miles.calibration import Check, Forecasts
 from miles.candidates import CATEGORY_IDS
+from miles.drafts import Origin
 from miles.errors import MilesError
 from miles.features import GrowthCurve, ScoreInput
 from miles.score_candidates import FIRST_DAY
 from miles.store import run
 
 ROLLUP = "published drafts"
+EVERY = "every"  # in the roll-up beside the origins
 LONGEST = 2000  # characters of an address
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """How published drafts did, all users together; counts of drafts. `monitor.published_drafts` reads it."""
+class Part:
+    """How some published drafts did, all users together; counts of drafts."""
 
     linked: int
     told: int  # whose first day is known
     foretold: int  # of those: saved before they were published
     judged: int  # of those: of a channel whose usual is known
     check: Check
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How published drafts did. `monitor.published_drafts` reads it."""
+
+    every: Part
+    origins: dict[Origin, Part]  # those that there are, by whose idea they were
     refreshed_at: datetime
 
 
@@ -135,27 +146,26 @@ def outcome(
 def refresh(connection: Connection) -> None:
     """Tell outcomes, then write anew how published drafts did; as the worker, with the other reports."""
     tell(connection)
-    counts = connection.execute(text("SELECT linked, told, foretold, judged FROM count_published_drafts()")).one()
+    counts: dict[str, list[int]] = {EVERY: [0, 0, 0, 0]}
+    for origin, *numbers in run(
+        connection, "SELECT origin, linked, told, foretold, judged FROM count_published_drafts() ORDER BY origin"
+    ):
+        counts[origin] = numbers
+        counts[EVERY] = [sum(pair) for pair in zip(counts[EVERY], numbers, strict=True)]
     before = rollups.read(connection, ROLLUP) or {}
-    data = {"counts": list(counts), "check": before.get("check")}
-    if before.get("counts", [0, 0, 0, -1])[3] != counts.judged:
-        data["check"] = asdict(calibration.check(_forecasts(connection)))
+    judged = {part: numbers[3] for part, numbers in counts.items()}
+    if {part: one["counts"][3] for part, one in before.get("parts", {}).items()} == judged:
+        checks = {part: one["check"] for part, one in before["parts"].items()}
+    else:
+        rows = run(connection, f"SELECT * FROM draft_forecasts() LIMIT {calibration.MOST}").fetchall()
+        checks = {
+            part: asdict(calibration.check(_forecasts([row[1:] for row in rows if part in (EVERY, row[0])])))
+            for part in counts
+        }
+    data = {"parts": {part: {"counts": numbers, "check": checks[part]} for part, numbers in counts.items()}}
     if data != before:
         rollups.write(connection, ROLLUP, data)
 
 
-def _forecasts(connection: Connection) -> Forecasts:
-    rows = run(connection, f"SELECT * FROM draft_forecasts() LIMIT {calibration.MOST}").fetchall()
-    columns = list(zip(*rows, strict=True)) if rows else [()] * 8
-    numbers = [np.array(column, dtype=np.float64) for column in columns]
-    return Forecasts(
-        probability=numbers[0],
-        base_rate=numbers[1],
-        happened=numbers[2].astype(bool),
-        predicted=numbers[3],
-        low=numbers[4],
-        high=numbers[5],
-        measured=np.maximum(numbers[6], 1.0),
-        age_band=np.full(len(rows), "draft"),
-        channel=numbers[7].astype(np.int64),
-    )
+def _forecasts(rows: Sequence[Sequence[Any]]) -> Forecasts:
+    return Forecasts.of_rows([(*numbers, max(measured, 1.0), "draft", channel) for *numbers, measured, channel in rows])

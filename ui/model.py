@@ -10,6 +10,7 @@ import streamlit as st
 
 from miles import calibration, db, jobs, monitor, published, registry
 from miles.calibration import Check, Interval
+from miles.drafts import Origin
 from miles.errors import ModelUnavailable
 from miles.monitor import Comparison, Drift, Report
 from miles.registry import Activation, Version
@@ -93,9 +94,16 @@ def foresight(report: Report) -> None:
     _check(check, findings.promises(check), counted, key="foresight")
 
 
+ORIGINS: dict[Origin, str] = {
+    "own": "One's own",
+    "offline": "Concepts written offline",
+    "language model": "Concepts of a language model",
+}
+
+
 def published_drafts(found: published.Report | None) -> None:
     """Drafts that were published, all users together, without whose they are."""
-    if found is None or not found.linked:
+    if found is None or not found.every.linked:
         return
     st.subheader(
         "Drafts that were published",
@@ -103,17 +111,23 @@ def published_drafts(found: published.Report | None) -> None:
         help="Drafts of the Score lab that were linked to the video they became. What was foretold is the score that they had "
         "when they were saved; what happened is the event of drafts. Nobody sees whose they are.",
     )
+    every = found.every
     counted = (
-        f"{words.plural(found.linked, 'draft')} of all users and versions linked to a video: of {words.full(found.told)} the "
-        f"first day is known, {words.full(found.foretold)} of those were saved before they were published, and of "
-        f"{words.full(found.judged)} the channel's usual is known."
+        f"{words.plural(every.linked, 'draft')} of all users and versions linked to a video: of {words.full(every.told)} the "
+        f"first day is known, {words.full(every.foretold)} of those were saved before they were published, and of "
+        f"{words.full(every.judged)} the channel's usual is known."
     )
-    if not found.check.enough:
+    if not every.check.enough:
         with st.container(border=True):
-            st.markdown(f"**{findings.not_enough(found.check)}**")
+            st.markdown(f"**{findings.not_enough(every.check)}**")
             st.caption(counted)
-        return
-    _check(found.check, findings.promises(found.check), counted, key="published")
+    else:
+        _check(every.check, findings.promises(every.check), counted, key="published")
+    if found.origins.keys() - {"own"}:
+        st.markdown("**By whose idea they were**")
+        for origin, name in ORIGINS.items():
+            if part := found.origins.get(origin):
+                st.caption(f"**{name}** ({words.full(part.linked)}): {findings.promises(part.check)}.")
 
 
 def backtest(report: Report) -> None:

@@ -3,13 +3,16 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from loopback import Answer, Site
 from sqlalchemy import text
 
-from miles import collecting, db, drafts, lab, monitor, published, removal, revisits, store
+from miles import collecting, db, drafts, jobs, kept, lab, monitor, published, removal, revisits, store
 from miles.candidates import Candidate, Channel, Observation, Snapshot
+from miles.concepts import Concept, Recommendation, Request, Usage
 from miles.drafts import Draft, Foretold
 from miles.errors import MilesError
 from miles.features import PastVideo, ScoreInput
+from miles.grounding import Evidence
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 MANIFEST = """{
@@ -54,9 +57,16 @@ def usual(channel: str = "mine", videos: int = 6) -> None:
     collect(*(seen(f"past{n}{channel[:6]:_<6}", 999, published_days=20 + n, channel=channel) for n in range(videos)))
 
 
-def saved(user: str = "ada", *, days_ago: float = 5.0, title: str = "Draft", link: str | None = URL) -> int:
+def saved(
+    user: str = "ada",
+    *,
+    days_ago: float = 5.0,
+    title: str = "Draft",
+    link: str | None = URL,
+    concept: int | None = None,
+) -> int:
     with db.transaction("viewer", user) as connection:
-        draft_id = drafts.save_draft(connection, title, foretold=FORETOLD)
+        draft_id = drafts.save_draft(connection, title, foretold=FORETOLD, concept_id=concept)
         if link:
             published.link(connection, draft_id, link, None)
     with db.transaction("owner") as connection:
@@ -65,6 +75,26 @@ def saved(user: str = "ada", *, days_ago: float = 5.0, title: str = "Draft", lin
             {"at": NOW - timedelta(days=days_ago), "id": draft_id},
         )
     return draft_id
+
+
+def kept_concept(user: str = "ada", *, generator: str = "scripted-1", days_ago: float = 6.0) -> int:
+    """A concept that was made for a user some days ago; its number."""
+    made = Recommendation(
+        Request("street food", number=1),
+        (Concept(
+            "One stall, one night", "h", ("o",), "t", ("food",), "w", "r", (), 0.25, 0.1, None, nearest=None, novelty=None
+        ),),
+        generator, Evidence("street food", "nothing", (), (), (), ()), "n", Usage(), "m",
+    )  # fmt: skip
+    with db.transaction("viewer", user) as connection:
+        query_id = kept.save(connection, made).query_id
+        (one,) = kept.concepts(connection, query_id)
+    with db.transaction("owner") as connection:
+        connection.execute(
+            text("UPDATE queries SET asked_at = :at WHERE query_id = :id"),
+            {"at": NOW - timedelta(days=days_ago), "id": query_id},
+        )
+    return one.concept_id
 
 
 def refresh() -> None:
@@ -129,7 +159,8 @@ def test_what_was_saved_after_publication_is_told_but_is_no_foresight():
     with db.transaction("viewer") as connection:
         report = monitor.published_drafts(connection)
     assert report is not None
-    assert (report.linked, report.told, report.foretold, report.judged) == (1, 1, 0, 0)
+    every = report.every
+    assert (every.linked, every.told, every.foretold, every.judged) == (1, 1, 0, 0)
 
 
 def test_what_is_published_later_does_not_change_the_usual_of_then():
@@ -236,6 +267,37 @@ def test_removing_a_video_takes_its_link_and_its_outcome_along():
     assert (draft.title, draft.published_url, draft.candidate_id, draft.outcome) == ("Draft", None, None, None)
 
 
+def test_the_loop_closes_from_a_concept_to_what_came_of_it(site: Site):
+    """Concept, draft, address, collected by the job that the link asked for, told, shown to its owner alone."""
+    page = site.video("one-night", views=3_999)
+    site.pages["/watch/one-night"] = Answer(
+        site.pages["/watch/one-night"].body.replace(  # type: ignore[union-attr]
+            b"2026-03-04T05:06:07Z", f"{NOW - timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}".encode()
+        )
+    )
+    concept_id = kept_concept(days_ago=3)
+    with db.transaction("operator") as connection:
+        collection_id = jobs.defer_collection(connection, page, "url", 1, "ada")
+    with db.transaction("viewer", "ada") as connection:
+        draft_id = drafts.save_draft(
+            connection, "One stall, one night", foretold=FORETOLD, concept_id=concept_id, foretold_with_it=True
+        )
+        published.link(connection, draft_id, page, collection_id)
+    assert mine().candidate_id is None
+    collecting.carry_out(collection_id)
+    refresh()
+    draft = mine()
+    assert (draft.concept_id, draft.origin) == (concept_id, "language model")
+    assert draft.outcome is not None
+    assert draft.outcome.foresight is True  # the concept was there before the video
+    with db.transaction("viewer", "eve") as connection:
+        assert drafts.drafts(connection) == []
+    with db.transaction("viewer") as connection:
+        report = monitor.published_drafts(connection)
+    assert report is not None
+    assert (report.origins["language model"].linked, report.origins["language model"].told) == (1, 1)
+
+
 def test_together_published_drafts_are_judged_once_there_are_enough():
     videos = [(f"video{n:06d}", f"chan{n % 25:02d}") for n in range(150)]
     for number in range(25):
@@ -250,13 +312,41 @@ def test_together_published_drafts_are_judged_once_there_are_enough():
     with db.transaction("viewer") as connection:
         report = monitor.published_drafts(connection)
     assert report is not None
-    assert (report.linked, report.told, report.foretold, report.judged) == (150, 150, 150, 150)
-    assert report.check.enough
-    assert (report.check.n, report.check.channels) == (150, 25)
-    assert report.check.happened == 38  # every fourth
-    assert report.check.promised == pytest.approx(0.25)
-    assert report.check.coverage is not None
-    assert report.check.coverage.value == pytest.approx(112 / 150)  # 900 views lie in the interval, 4,000 don't
+    every = report.every
+    assert (every.linked, every.told, every.foretold, every.judged) == (150, 150, 150, 150)
+    assert every.check.enough
+    assert (every.check.n, every.check.channels) == (150, 25)
+    assert every.check.happened == 38  # every fourth
+    assert every.check.promised == pytest.approx(0.25)
+    assert every.check.coverage is not None
+    assert every.check.coverage.value == pytest.approx(112 / 150)  # 900 views lie in the interval, 4,000 don't
+    assert report.origins == {"own": every}
+
+
+def test_concepts_that_were_published_are_judged_apart_from_ones_own_ideas():
+    by_origin = {}
+    for origin, generator in (("offline", "offline"), ("language model", "scripted-1")):
+        by_origin[origin] = kept_concept(generator=generator)
+    for number in range(25):
+        usual(f"chan{number:02d}")
+    videos = [f"video{n:06d}" for n in range(120)]
+    for video in videos:
+        saved(title=video, link=f"https://youtu.be/{video}", concept=by_origin["language model"])
+    saved(title="other", link=URL, concept=by_origin["offline"])
+    saved(title="mine", link=None)  # not linked: no part of it
+    collect(*(
+        seen(video, 4_000 if number % 4 == 0 else 900, published_days=4, channel=f"chan{number % 25:02d}")
+        for number, video in enumerate(videos)
+    ))  # fmt: skip
+    refresh()
+    with db.transaction("viewer") as connection:
+        report = monitor.published_drafts(connection)
+    assert report is not None
+    assert set(report.origins) == {"offline", "language model"}
+    model, offline = report.origins["language model"], report.origins["offline"]
+    assert (model.linked, model.judged, model.check.enough) == (120, 120, True)
+    assert (offline.linked, offline.told, offline.check.enough) == (1, 0, False)
+    assert (report.every.linked, report.every.judged, report.every.check.n) == (121, 120, 120)
 
 
 def test_of_few_published_drafts_only_the_numbers_are_said():
@@ -264,7 +354,8 @@ def test_of_few_published_drafts_only_the_numbers_are_said():
     with db.transaction("viewer") as connection:
         report = monitor.published_drafts(connection)
     assert report is not None
-    assert (report.linked, report.check.n, report.check.enough) == (0, 0, False)
+    assert (report.every.linked, report.every.check.n, report.every.check.enough) == (0, 0, False)
+    assert report.origins == {}
 
 
 def test_a_channel_below_five_videos_has_no_usual_to_beat():
