@@ -77,5 +77,9 @@ class ConceptsUnavailable(MilesError):
     """No concepts could be made: the language model failed, refused, or answered nonsense."""
 
 
+class SpendingCapReached(ConceptsUnavailable):
+    """A request to the language model would go over the day's limit, and was not sent."""
+
+
 class AlreadyRunning(MilesError):
     """Miles is already running on this data, or its port is taken."""
