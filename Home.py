@@ -5,6 +5,8 @@ exports at /export.
 For each visitor it then runs the file again, as a script.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import streamlit as st
@@ -18,20 +20,19 @@ if __name__ == "Home":  # the server's import, not a visitor's run
 
     from miles.api_beside import Beside
     from miles.downloads import download
+    from ui import warm
 
     api = Beside()
-    app = st.App(__file__, routes=[Mount("/api", api), Route("/export/{name}", download)], lifespan=api.running)
+
+    @asynccontextmanager
+    async def running(server: object) -> AsyncIterator[None]:
+        async with api.running(server), warm.kept():
+            yield
+
+    app = st.App(__file__, routes=[Mount("/api", api), Route("/export/{name}", download)], lifespan=running)
 else:
     from ui import page
 
-    st.set_page_config(
-        page_title="Miles",
-        page_icon=FOLDER / "ui" / "mark.svg",
-        layout="wide",
-        menu_items={
-            "About": "Miles collects short videos, scores them with an embedded model and shows what takes off."
-        },
-    )
     st.logo(FOLDER / "ui" / "logo.svg", size="large", icon_image=FOLDER / "ui" / "mark.svg")
 
     here = st.navigation(
@@ -100,6 +101,14 @@ else:
                 ),
             ],
         }
+    )
+    st.set_page_config(
+        page_title=f"{here.title} · Miles",
+        page_icon=FOLDER / "ui" / "mark.svg",
+        layout="wide",
+        menu_items={
+            "About": "Miles collects short videos, scores them with an embedded model and shows what takes off."
+        },
     )
     with page.frame(here.url_path):
         here.run()

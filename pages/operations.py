@@ -39,7 +39,7 @@ with st.form("collect", clear_on_submit=False):
     with st.expander("How many, what to keep, for whom", icon=":material/tune:"):
         how = asking.how("ask")
     with st.container(horizontal=True, gap="small"):
-        now = st.form_submit_button("Collect now", type="primary", icon=":material/download:")
+        now = st.form_submit_button("Collect now", type=page.strong(), icon=":material/download:")
         again = st.form_submit_button(
             "Add to the watchlist",
             icon=":material/event_repeat:",

@@ -118,7 +118,7 @@ def byline(row: Row, now: datetime) -> str:
         f"{'' if row.published_at else 'about '}{words.age(published, now)}" if published else "date unknown",
         f"{words.count(row.views)} views",
     ]
-    return " · ".join(parts) + (" · :orange[sample]" if row.sample else "")
+    return " · ".join(parts) + (" · sample" if row.sample else "")
 
 
 def velocity(row: Row) -> str:
@@ -131,15 +131,18 @@ def velocity(row: Row) -> str:
 
 
 def change(row: Row) -> str:
-    """How the measured velocity moved from the one before, as Markdown; empty where that is not known."""
+    """How the measured velocity moved from the one before; empty where that is not known.
+
+    Without colour: no green or red can be read in the grey of a caption.
+    """
     if row.growth_change is None or row.velocity is None:
         return ""
     if row.velocity <= 0 or row.growth_change > 10:  # a share that large says no more than the sign
-        return "" if row.velocity <= 0 else " :green[↑ over 10×]"
+        return "" if row.velocity <= 0 else " ↑ over 10×"
     moved = words.change(row.growth_change).lstrip("+−±")
     if row.growth_change >= 1.005:
-        return f" :green[↑{moved}]"
-    return f" :red[↓{moved}]" if row.growth_change <= 0.995 else " :gray[→]"
+        return f" ↑{moved}"
+    return f" ↓{moved}" if row.growth_change <= 0.995 else " →"
 
 
 def picture(row: Row) -> bytes | str:
@@ -196,7 +199,7 @@ def lines(rows: Sequence[Row], facts: Callable[[Row], str], *, key: str) -> None
             st.image(picture(row), width=88, alt=picture_alt(row))
             with st.container(gap=None, width="stretch"):
                 title_button(row, key=key)
-                st.caption(facts(row) + (" · :orange[sample]" if row.sample else ""))
+                st.caption(facts(row) + (" · sample" if row.sample else ""))
 
 
 def title_button(row: Row, *, key: str, width: int = TITLE_WIDTH, wrap: bool = True) -> None:

@@ -111,7 +111,7 @@ def nothing_yet() -> None:
     """What to do first."""
     with st.container(border=True, horizontal_alignment="center", gap="xsmall"):
         st.space("small")
-        st.markdown("### :material/movie:", text_alignment="center")
+        st.markdown("## :material/movie:", text_alignment="center")
         st.markdown("**Choose a video to see what is in it.**", text_alignment="center")
         st.caption("It is read in the background; you can leave this page meanwhile.", text_alignment="center")
         st.space("small")
@@ -134,7 +134,7 @@ def following(clip_id: int, user: str) -> None:
             )
             st.progress(0.0, text=waits)
             if one.reason:
-                st.caption(f":orange[{words.plain(one.reason)}]")
+                st.caption(f":orange[:material/warning:] {words.plain(one.reason)}")
 
 
 def failed(one: Clip, user: str) -> None:
@@ -237,7 +237,7 @@ def _notices(probe: Probe) -> list[str]:
 
 def ranked(one: Clip, kept: list[KeptFrame]) -> None:
     """The frames as thumbnails, best first; what the model can't tell apart shares a place."""
-    st.subheader("Frames as thumbnails", anchor=False, help=words.MEANING["score"])
+    st.header("Frames as thumbnails", anchor=False, help=words.MEANING["score"])
     if not kept:
         st.caption(
             ":orange[:material/image_not_supported:] No frame can be a thumbnail: all are black, white or blank."
@@ -337,7 +337,7 @@ def _sheet(frames: tuple[tuple[float, bytes], ...]) -> bytes:
 
 def timeline(probe: Probe, kept: list[KeptFrame]) -> None:
     """Cuts, loudness and motion over the clip's time."""
-    st.subheader("Timeline", anchor=False)
+    st.header("Timeline", anchor=False)
     chart = charts.figure(height=220)
     end = max(probe.looked_at, 1.0)
     motion = [0.0 if one is None else one for one in probe.changes]
@@ -386,7 +386,7 @@ def _pace(probe: Probe) -> str:
 
 def advice(probe: Probe) -> None:
     """The clip's length against that of the niche's winners, as they were measured."""
-    st.subheader(
+    st.header(
         "Against the niche",
         anchor=False,
         help=f"A winner has at least {words.times(clip_advice.WINNER)} its channel's usual. Of collected videos the length is"

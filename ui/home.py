@@ -129,7 +129,7 @@ def niche(one: Niche, rows: Sequence[Row], growth: Mapping[str, Sequence[int]], 
     address = niches.address(one)
     order = addresses.sort_of(next(iter(address.get("sort", [])), "")) or "score"
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.subheader(words.plain(one.name), anchor=False)
+        st.header(words.plain(one.name), anchor=False)
         many = filters.how_many(count)
         links.link(
             "pages/trending.py",
@@ -159,7 +159,7 @@ def follow(state: State) -> None:
             topic = st.text_input(
                 "Topic", placeholder="street food", label_visibility="collapsed", max_chars=60, width=280
             )
-            if st.form_submit_button("Follow", type="primary", icon=":material/bookmark_add:"):
+            if st.form_submit_button("Follow", type=page.strong(), icon=":material/bookmark_add:"):
                 _follow(topic, Filters(text=topic))
         greatest = list(data.options().categories)[:3]
         if greatest:
@@ -179,7 +179,7 @@ def movers(
 ) -> None:
     """What gained most since yesterday, each with its growth."""
     lately = to is not None and now - to < 2 * glance.OLD
-    st.subheader(
+    st.header(
         "Biggest movers since yesterday" if lately else f"Biggest movers of the data's last day, {words.day(to)}",
         anchor=False,
         help="Of the videos seen on the last day of the data, those that gained most views a day between their two newest"
@@ -198,13 +198,13 @@ def movers(
                         if len(seen) > 1:
                             st.image(cards.sparkline(seen, 72, 22), width=72, alt=cards.sparkline_alt(seen))
                     usual = f" · {words.times(row.outlier_multiple)} usual" if row.outlier_multiple is not None else ""
-                    sample = " · :orange[sample]" if row.sample else ""
+                    sample = " · sample" if row.sample else ""
                     st.caption(f"in {one.days:.1f} days{cards.change(row)}{usual}{sample}")
 
 
 def at_a_glance(state: State, found: Sequence[Health], now: datetime) -> None:
     """How much there is, how fresh it is, of how many videos what is known, and how each source stands."""
-    st.subheader("The data", anchor=False)
+    st.header("The data", anchor=False)
     known, days = data.coverage(), data.days()
 
     def share(number: int) -> str:

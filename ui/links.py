@@ -139,7 +139,9 @@ def split(asked: str, offered: Iterable[str], bound: Collection[str]) -> tuple[P
     """
     for way in sorted(offered, key=len, reverse=True):
         if way and (asked == way or asked.endswith(f"&{way}")):
-            return parse_qsl(asked.removesuffix(way)), parse_qsl(way)
+            before = parse_qsl(asked.removesuffix(way), keep_blank_values=True)
+            if all(key in bound or key in PASSING for key, _ in before):
+                return before, parse_qsl(way, keep_blank_values=True)
     pairs = parse_qsl(asked, keep_blank_values=True)
     return [pair for pair in pairs if pair[0] in bound], [pair for pair in pairs if pair[0] not in bound]
 

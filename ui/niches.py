@@ -9,7 +9,7 @@ from miles import addresses, db, niches, settings
 from miles.addresses import Asked
 from miles.errors import MilesError
 from miles.niches import Niche
-from ui import links, words
+from ui import links, page, words
 
 
 def kept(*, pinned: bool | None = None) -> list[Niche]:
@@ -45,7 +45,9 @@ def menu(asked: Asked, published_from: date | None) -> None:
                 help="A niche is a saved filter with its order. One of the same name is replaced.",
             )  # fmt: skip
             pinned = st.checkbox("Pin to Home", value=True)
-            if st.form_submit_button("Save filter", icon=":material/bookmark_add:", type="primary", width="stretch"):
+            if st.form_submit_button(
+                "Save filter", icon=":material/bookmark_add:", type=page.strong(), width="stretch"
+            ):
                 keep(name, asked, published_from, pinned=pinned)
         saved = kept()
         if not saved:

@@ -93,7 +93,7 @@ def _job(job: Job) -> None:
                 what += f" {KINDS.get(job.kind or '', '').lower()} **{words.plain(words.shorten(job.target, 80))}**"
             st.markdown(f"{BADGES[job.state]} {what}")
             if job.reason and job.state != "done":
-                st.caption(f":orange[{words.plain(words.shorten(job.reason, 300))}]")
+                st.caption(f":orange[:material/warning:] {words.plain(words.shorten(job.reason, 300))}")
             st.caption(_when(job, moment))
         if job.state == "failed" and st.button(
             "Retry", key=f"retry-{job.job_id}", icon=":material/replay:", help="Queue it again"

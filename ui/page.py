@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import streamlit as st
 
 from miles import db, jobs, settings
 from miles.errors import DatabaseUnavailable, MilesError, ModelUnavailable
-from ui import data, filters, links, words, worker
+from ui import charts, data, filters, links, words, worker
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +80,15 @@ def header(title: str, context: str | None = None, *, icon: str | None = None, h
             st.caption(context)
 
 
+def strong() -> Literal["primary", "secondary"]:
+    """How the button that matters most is drawn: in the accent, where its label can be read.
+
+    Streamlit writes a main button's label in white, and what is chosen in the accent itself. On dark ground no accent
+    has the contrast for both (4.5 each), and what is chosen stands on every page.
+    """
+    return "secondary" if charts.dark() else "primary"
+
+
 def state() -> data.State:
     """How much there is and how old it is; what a page that reads before its header begins with."""
     _framed()
@@ -141,8 +151,7 @@ def too_few_for_patterns(*, narrowed: bool) -> None:
 def _blank(icon: str, what: str, hint: str, link: tuple[str, str, str] | None = None) -> None:
     with st.container(border=True, horizontal_alignment="center", gap="xsmall"):
         st.space("small")
-        st.markdown(f"### {icon}", text_alignment="center")
-        st.markdown(f"**{what}**", text_alignment="center")
+        st.header(what, icon=icon, anchor=False, text_alignment="center")
         st.caption(hint, text_alignment="center")
         if link:
             path, label, link_icon = link

@@ -68,7 +68,7 @@ def _card(one: Health, moment: datetime) -> None:
         if one.state:
             _numbers(one.state, moment)
             if one.state.breaker != "closed" and one.state.reason:
-                st.caption(f":orange[Why: {words.plain(one.state.reason)}]", help=BREAKER_HELP)
+                st.caption(f":orange[:material/warning:] Why: {words.plain(one.state.reason)}", help=BREAKER_HELP)
         st.caption(_canary(one.canary, moment) if one.has_canary else "No canary is known for this site.")
 
 
@@ -132,5 +132,5 @@ def _canary(canary: Canary | None, moment: datetime) -> str:
         return f":green[:material/check:] The canary passed {words.ago(canary.at, moment)} ({took})."
     return (
         f":red[:material/error:] The canary failed {words.ago(canary.at, moment)} ({took}): "
-        f":orange[{words.plain(words.shorten(canary.reason or '', 300))}]"
+        f"{words.plain(words.shorten(canary.reason or '', 300))}"
     )

@@ -208,7 +208,7 @@ def detail(picked: Association, chosen: Filters) -> None:
     """How a pattern's use went by week, and the videos with it that stand out most."""
     ids, weeks = data.pattern(chosen, picked)
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.subheader(words.plain(findings.quoted(picked)), anchor=False, help=_meaning(picked))
+        st.header(words.plain(findings.quoted(picked)), anchor=False, help=_meaning(picked))
         links.link(
             "pages/trending.py", label="All videos with it", icon=":material/arrow_forward:", icon_position="right",
             to=_videos_with(picked, chosen),

@@ -97,7 +97,7 @@ def _reasons(by_reason: dict[str, int]) -> str:
 def _when(one: Collection, stand: CollectionProgress, moment: datetime) -> str:
     parts = []
     if one.state == "waiting" and one.reason:
-        parts.append(f":orange[{words.plain(words.shorten(one.reason, WIDEST_REASON).rstrip('.'))}]")
+        parts.append(f":orange[:material/warning:] {words.plain(words.shorten(one.reason, WIDEST_REASON).rstrip('.'))}")
     if one.state == "waiting":
         parts.append(
             f"goes on {words.at(one.resume_at, moment)}"
@@ -169,7 +169,7 @@ def _details(one: Collection) -> None:
                 jobs.resume_collection(connection, one.collection_id)
             st.rerun()
     if one.reason:
-        st.caption(f":orange[{words.plain(words.shorten(one.reason, WIDEST_REASON))}]")
+        st.caption(f":orange[:material/warning:] {words.plain(words.shorten(one.reason, WIDEST_REASON))}")
     if items:
         st.dataframe(
             {

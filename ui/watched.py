@@ -74,7 +74,7 @@ def _edit(one: Entry) -> None:
     with st.form(f"edit-{one.watch_id}", border=False):
         every = asking.cadence(f"edit-{one.watch_id}", one.every)
         how = asking.how(f"edit-{one.watch_id}", one)
-        saved = st.form_submit_button("Save", type="primary", icon=":material/check:")
+        saved = st.form_submit_button("Save", type=page.strong(), icon=":material/check:")
     if saved:
         with page.guard(), db.transaction("operator") as connection:
             watchlist.change(
@@ -127,7 +127,7 @@ def _last(run: LastRun | None, moment: datetime) -> str:
     if run is None:
         return "not collected yet"
     counts = f"{run.new} new, {run.updated} updated, {run.skipped} skipped, {run.failed} failed"
-    reason = f": :orange[{words.plain(words.shorten(run.reason, 200))}]" if run.reason else ""
+    reason = f": :orange[:material/warning:] {words.plain(words.shorten(run.reason, 200))}" if run.reason else ""
     if run.over:
         return f"last {words.ago(run.finished_at or run.asked_at, moment)}, {run.state}, {counts}{reason}"
     return f"{run.state} since {words.ago(run.asked_at, moment)}, {counts}{reason}"

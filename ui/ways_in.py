@@ -7,26 +7,28 @@ import streamlit as st
 
 from miles import browse, db, jobs, settings
 from miles.errors import MilesError
-from ui import words
+from ui import page, words
 
 
 def three() -> None:
     """Collect a topic, import a file, load sample data: the empty state of Home."""
     with st.grid(3, min_column_width=260, gap="small"):
         with st.container(border=True, height="stretch", gap="small"):
-            st.markdown("#### :material/travel_explore: Collect a topic")
+            st.markdown("## :material/travel_explore: Collect a topic")
             st.caption("Searches YouTube with yt-dlp, stores what it finds and scores it. Needs a network.")
             with st.form("collect", border=False):
                 topic = st.text_input("Topic", placeholder="street food", label_visibility="collapsed", max_chars=200)
-                if st.form_submit_button("Collect now", type="primary", icon=":material/download:", width="stretch"):
+                if st.form_submit_button(
+                    "Collect now", type=page.strong(), icon=":material/download:", width="stretch"
+                ):
                     _collect(topic)
         with st.container(border=True, height="stretch", gap="small"):
-            st.markdown("#### :material/upload_file: Import a file")
+            st.markdown("## :material/upload_file: Import a file")
             st.caption("yt-dlp JSON, JSON lines, CSV or Parquet; columns are recognised by their usual names.")
             st.code(f"{_python()} -m miles import FILE", language="bash")
             st.caption("`--dry-run` shows what would happen, `--map ours=theirs` names a column.")
         with st.container(border=True, height="stretch", gap="small"):
-            st.markdown("#### :material/science: Load sample data")
+            st.markdown("## :material/science: Load sample data")
             st.caption("About 2,000 invented videos of 60 invented channels, to look around. One click removes them.")
             st.space("stretch")
             if st.button("Load sample data", icon=":material/science:", width="stretch"):

@@ -43,7 +43,7 @@ def data() -> bytes:
 
 
 def texts(app: AppTest) -> str:
-    return "\n".join(str(one.value) for one in [*app.markdown, *app.caption, *app.error, *app.warning, *app.subheader])
+    return "\n".join(str(one.value) for one in [*app.markdown, *app.caption, *app.error, *app.warning, *app.header])
 
 
 def upload(app: AppTest, data: bytes, name: str = "street.mp4") -> AppTest:

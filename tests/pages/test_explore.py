@@ -223,9 +223,9 @@ def test_a_niche_is_saved_opened_replaced_unpinned_and_deleted(visit: Visit) -> 
     opened = visit("trending", view="Table", **parse_qs(niche.address))
     assert opened.dataframe[0].value["Title"].tolist() == titles_then
     home = visit("home")
-    assert "My \\*niche\\*" in [heading.value for heading in home.subheader]
+    assert "My \\*niche\\*" in [heading.value for heading in home.header]
     turn(opened, "Unpin")
-    assert not any("niche" in heading.value for heading in visit("home").subheader)
+    assert not any("niche" in heading.value for heading in visit("home").header)
     turn(opened, "Delete")
     assert not opened.exception
     with db.transaction("viewer", "local") as connection:
