@@ -105,7 +105,7 @@ def published_drafts(found: published.Report | None) -> None:
     """Drafts that were published, all users together, without whose they are."""
     if found is None or not found.every.linked:
         return
-    st.subheader(
+    st.header(
         "Drafts that were published",
         anchor=False,
         help="Drafts of the Score lab that were linked to the video they became. What was foretold is the score that they had "
@@ -132,7 +132,7 @@ def published_drafts(found: published.Report | None) -> None:
 
 def backtest(report: Report) -> None:
     """The same for looks of the past, asked afterwards; apart from the rest, and labelled."""
-    st.subheader(
+    st.header(
         "Backtest, not foresight",
         anchor=False,
         help="The version is asked now about earlier looks, with the counts and the channel history of that time. "
@@ -321,7 +321,7 @@ def shadow(found: Comparison | None, versions: Sequence[Version]) -> None:
     for title, movers in (("Would rise most", up), ("Would fall most", down)):
         rows, _ = data.rows(tuple(one.candidate_id for one in movers))
         if rows:
-            st.subheader(title, anchor=False)
+            st.header(title, anchor=False)
             cards.lines(
                 rows,
                 lambda row: (
