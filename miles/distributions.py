@@ -67,7 +67,7 @@ def by_part(facts: Facts, members: np.ndarray, part: Part, least: int, most: int
     """
     at = np.flatnonzero(members & ~np.isnan(facts.score))
     if part in ("duration", "age"):
-        code = (duration_bands if part == "duration" else age_bands)(facts)[at] + 1
+        code = (duration_bands(facts.duration[at]) if part == "duration" else age_bands(facts.age()[at])) + 1
         names = {number + 1: name for number, name in enumerate(DURATIONS if part == "duration" else AGES)}
     else:
         code = getattr(facts, part)[at]

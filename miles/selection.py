@@ -35,7 +35,7 @@ def passing(connection: Connection, facts: Facts, filters: Filters) -> np.ndarra
             codes = [facts.codes.get(kind, {}).get(value, -1) for value in chosen]
             mask &= np.isin(getattr(facts, kind), codes)
     if bands := [name for name in filters.durations if name in DURATIONS]:
-        lengths = duration_bands(facts)
+        lengths = duration_bands(facts.duration)
         mask &= np.isin(lengths, [list(DURATIONS).index(name) for name in bands])
     if filters.published_from:
         mask &= facts.published >= _moment(filters.published_from)
@@ -79,20 +79,17 @@ def _asked(connection: Connection, facts: Facts, filters: Filters) -> np.ndarray
     return mask
 
 
-def duration_bands(facts: Facts) -> np.ndarray:
-    """(videos,) the position of each video's band in DURATIONS; -1 where its duration is not known."""
+def duration_bands(durations: np.ndarray) -> np.ndarray:
+    """The position in DURATIONS of the band of each duration (seconds); -1 where it is not known."""
     ends = [end for _, end in DURATIONS.values() if end is not None]
-    return np.where(
-        np.isnan(facts.duration), -1, np.searchsorted(np.array(ends, dtype=np.float32), facts.duration, side="right")
-    )
+    return np.where(np.isnan(durations), -1, np.searchsorted(np.array(ends, dtype=np.float32), durations, side="right"))
 
 
-def age_bands(facts: Facts) -> np.ndarray:
-    """(videos,) the position of each video's band in AGES; -1 where its age is not known."""
+def age_bands(ages: np.ndarray) -> np.ndarray:
+    """The position in AGES of the band of each age (as `Facts.age` gives it); -1 where it is not known."""
     ends = np.array([end for _, end in AGES.values() if end is not None]) * DAY
-    age = facts.age()
     # those that were seen before they came out are in the first band
-    return np.where(age == NONE, -1, np.searchsorted(ends.astype(np.int64), age, side="right"))
+    return np.where(ages == NONE, -1, np.searchsorted(ends.astype(np.int64), ages, side="right"))
 
 
 def _moment(day: date) -> int:
