@@ -21,14 +21,16 @@ page.header(
     help=f"**in 100** {words.MEANING['score']}\n\n**usual** {words.MEANING['outlier']}\n\n**/day** {words.MEANING['velocity']}",
 )
 
-followed = niches.kept(pinned=True)
-in_niches = [(niche, home.niche_rows(niche, state)) for niche in followed[: home.SHOWN]]
-by_id, day, moving, growth = data.movers(home.MOVERS)
-seen: dict[str, Sequence[int]] = dict(growth)
-for _, shown in in_niches:
-    seen |= shown[1]
+with st.skeleton(height=640):
+    followed = niches.kept(pinned=True)
+    in_niches = [(niche, home.niche_rows(niche, state)) for niche in followed[: home.SHOWN]]
+    by_id, day, moving, growth = data.movers(home.MOVERS)
+    seen: dict[str, Sequence[int]] = dict(growth)
+    for _, shown in in_niches:
+        seen |= shown[1]
 
-best = glance.first([row for _, (rows, _, _) in in_niches for row in rows] or moving) or glance.first(moving)
+    best = glance.first([row for _, (rows, _, _) in in_niches for row in rows] or moving) or glance.first(moving)
+
 with st.grid(2 if best else 1, min_column_width=360, gap="small") as top:
     if best:
         home.first(best, seen.get(best.candidate_id, ()), now)

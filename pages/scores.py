@@ -14,8 +14,8 @@ head = st.container()
 with st.container(horizontal=True, vertical_alignment="center", gap="small"):
     chosen = filters.bar(data.options())
     view = filters.choice("view", scores.VIEWS, "Show")
-whole = data.whole_spread(chosen)
-with head:
+with head, st.skeleton(height=64):
+    whole = data.whole_spread(chosen)
     page.header(
         "Scores",
         f"{words.full(whole.n) if whole else 'No'} scored videos · base rate "
@@ -24,9 +24,10 @@ with head:
     )
 filters.complain(chosen)
 
-if view == "growth":
-    scores.growth(chosen)
-elif view == "outcomes":
-    scores.calibrated(chosen)
-else:
-    scores.spread(chosen)
+with st.skeleton(height=640):
+    if view == "growth":
+        scores.growth(chosen)
+    elif view == "outcomes":
+        scores.calibrated(chosen)
+    else:
+        scores.spread(chosen)

@@ -18,8 +18,8 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
     against = title_patterns.against(options, chosen)
     if chosen.active and not against:
         title_patterns.keep_as_other(chosen)
-found = data.associations(chosen, kind)
-with head:
+with head, st.skeleton(height=64):
+    found = data.associations(chosen, kind)
     page.header(
         "Title patterns",
         f"{words.full(found.told)} of {words.full(found.tested)} patterns can be told from chance · outlier multiples of "
@@ -34,16 +34,19 @@ here = findings.described(chosen)
 if not found.tested:
     page.too_few_for_patterns(narrowed=bool(chosen.active))
     st.stop()
-if against:
-    other, there = title_patterns.other_set(against)
-    opposite, differences = data.compared(chosen, other, kind)
-    if differences:
-        picked = title_patterns.pair(differences, here, there)
+with st.skeleton(height=640):
+    if against:
+        other, there = title_patterns.other_set(against)
+        opposite, differences = data.compared(chosen, other, kind)
+        if differences:
+            picked = title_patterns.pair(differences, here, there)
+        else:
+            st.caption(
+                f"Not enough data to compare: no such pattern is in enough videos of enough channels in {there}."
+            )
+            picked = title_patterns.one(found, chosen, "")
     else:
-        st.caption(f"Not enough data to compare: no such pattern is in enough videos of enough channels in {there}.")
-        picked = title_patterns.one(found, chosen, "")
-else:
-    picked = title_patterns.one(found, chosen, f"in {here}" if chosen.active else "")
+        picked = title_patterns.one(found, chosen, f"in {here}" if chosen.active else "")
 
 if picked is None:
     st.caption(":material/touch_app: Choose a row to see how it changed by week and the videos with that pattern.")

@@ -483,4 +483,5 @@ def history(changes: Sequence[Activation], versions: Sequence[Version]) -> None:
         "python -m miles model list\npython -m miles model activate VERSION|FOLDER\npython -m miles model rollback\n"
         "python -m miles model verify [VERSION|FOLDER]\npython -m miles model shadow VERSION|FOLDER|off",
         language=None,
+        wrap_lines=True,
     )

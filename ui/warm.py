@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 from miles import db
 from miles.browse import Filters
 from miles.errors import MilesError
-from ui import data
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +42,7 @@ async def _keep() -> None:
 
 def touch() -> None:
     """Ask what the pages ask before anything is chosen. Raises MilesError."""
-    from ui import home, scores  # with the charts, which take their time
+    from ui import data, home, scores  # wants Streamlit's runtime, which is not there yet when this module is imported
 
     db.ready()
     if not data.state().candidates:
