@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import buckets
 import pytest
 from loopback import Answer, Site, picture
-from sqlalchemy import text
 from streamlit.testing.v1 import AppTest
+from tables import rows
 
 from miles import db, jobs, rollups, settings, storage, thumbnails
 from miles.browse import Row
@@ -118,11 +118,6 @@ def test_a_bucket_that_does_not_work_costs_the_pictures_and_a_moment(
     assert not app.error
     assert drawn == ["tile"] * NUMBER
     assert took < 12  # twelve pictures that were each waited for would take at least 24 s where it hangs
-
-
-def rows(statement: str) -> list[tuple]:
-    with db.transaction("worker") as connection:
-        return [tuple(row) for row in connection.execute(text(statement))]
 
 
 @pytest.mark.parametrize(("what", "left"), [("This video", NUMBER - 1), ("All of its channel", 0)])

@@ -8,6 +8,7 @@ import buckets
 import pytest
 from loopback import Site, picture
 from sqlalchemy import text
+from tables import rows
 
 from miles import collecting, db, settings, storage, thumbnails
 
@@ -21,11 +22,6 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         client = buckets.make(address)
         buckets.use(monkeypatch, address)
         yield client
-
-
-def rows(statement: str) -> list[tuple]:
-    with db.transaction("worker") as connection:
-        return [tuple(row) for row in connection.execute(text(statement))]
 
 
 def listed(s3: Any) -> dict[str, int]:

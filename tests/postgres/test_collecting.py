@@ -7,6 +7,7 @@ import pytest
 from loopback import Answer, Site, picture
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
+from tables import rows
 
 from miles import (
     collecting,
@@ -27,11 +28,6 @@ from miles.errors import MilesError, SourceError
 from miles.scrape import Found
 
 pytestmark = pytest.mark.usefixtures("database")
-
-
-def rows(statement: str, **parameters: object) -> list[tuple]:
-    with db.transaction("viewer") as connection:
-        return [tuple(row) for row in connection.execute(text(statement), parameters)]
 
 
 def collect(address: str, limit: int = 20) -> collecting.CollectionReport:

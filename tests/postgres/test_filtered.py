@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from loopback import Site
 from sqlalchemy import text
+from tables import rows
 
 from miles import collecting, db, items
 from miles.candidates import Candidate, Observation, Snapshot
@@ -12,11 +13,6 @@ from miles.errors import SourceError
 from miles.scrape import Found
 
 pytestmark = pytest.mark.usefixtures("database")
-
-
-def rows(statement: str, **parameters: object) -> list[tuple]:
-    with db.transaction("viewer") as connection:
-        return [tuple(row) for row in connection.execute(text(statement), parameters)]
 
 
 def collect(address: str, keep: str | None) -> collecting.CollectionReport:

@@ -4,22 +4,12 @@ from datetime import date
 
 import pytest
 from loopback import Answer, Site
-from sqlalchemy import text
+from tables import change, rows
 
 from miles import collecting, db, health, jobs, pacing, scrape, settings
 from miles.errors import MilesError, SourcePaused
 
 pytestmark = pytest.mark.usefixtures("database")
-
-
-def rows(statement: str, **parameters: object) -> list[tuple]:
-    with db.transaction("viewer") as connection:
-        return [tuple(row) for row in connection.execute(text(statement), parameters)]
-
-
-def change(statement: str, **parameters: object) -> None:
-    with db.transaction("owner") as connection:
-        connection.execute(text(statement), parameters)
 
 
 def stands(source: str) -> health.Health:

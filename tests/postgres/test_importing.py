@@ -15,9 +15,9 @@ import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from tables import records
 
-from miles import db, importing
+from miles import importing
 from miles.errors import MilesError, UnreadableFile
 from miles.importing import Progress, RowError, import_files
 
@@ -57,17 +57,12 @@ def table(rows: Sequence[Mapping[str, object]], delimiter: str = ",") -> str:
     return buffer.getvalue()
 
 
-def read(query: str) -> list[dict[str, Any]]:
-    with db.transaction("owner") as connection:
-        return [dict(row) for row in connection.execute(text(query)).mappings()]
-
-
 def videos() -> dict[str, dict[str, Any]]:
-    return {row["video_id"]: row for row in read("SELECT * FROM candidates")}
+    return {row["video_id"]: row for row in records("SELECT * FROM candidates")}
 
 
 def nothing_stored() -> bool:
-    return read("SELECT count(*) AS n FROM candidates") == [{"n": 0}]
+    return records("SELECT count(*) AS n FROM candidates") == [{"n": 0}]
 
 
 INFO = {
@@ -109,7 +104,7 @@ def test_kaggles_newer_column_names_come_in(database: str, write: Any) -> None:
     assert (stored["views"], stored["likes"], stored["comments"]) == (1514614, 156908, 35313)
     assert (stored["category"], stored["channel_key"]) == ("People & Blogs", "youtube:UC1")
     assert stored["observed_at"] == datetime(2020, 8, 12, tzinfo=UTC)
-    assert read("SELECT name FROM channels") == [{"name": "A channel"}]
+    assert records("SELECT name FROM channels") == [{"name": "A channel"}]
 
 
 def test_the_answer_of_youtubes_data_api_comes_in(database: str, write: Any) -> None:
@@ -152,7 +147,7 @@ def test_what_yt_dlp_writes_comes_in(database: str, write: Any, name: str, conte
     assert stored["observed_at"] == datetime.fromtimestamp(INFO["epoch"], UTC)
     assert (stored["tier"], stored["source"], stored["category"]) == ("full", "yt-dlp 2026.01.01", "Music")
     assert stored["tags"] == ["a", "b"]
-    assert read("SELECT name, followers FROM channels") == [{"name": "A channel", "followers": 1200}]
+    assert records("SELECT name, followers FROM channels") == [{"name": "A channel", "followers": 1200}]
 
 
 def test_entries_of_a_flat_playlist_are_flat(database: str, write: Any) -> None:
@@ -215,8 +210,8 @@ def test_parquet_comes_in_with_its_own_types(database: str, write: Any) -> None:
     assert first["observed_at"] == datetime(2026, 1, 3, 0, 0, 0, 1, tzinfo=UTC)
     assert (second["views"], second["category"], second["channel_key"]) == (None, None, None)
     assert second["last_seen_at"] == MODIFIED
-    assert read("SELECT name FROM channels") == [{"name": "A channel!"}]
-    assert [r["country"] for r in read("SELECT country FROM snapshots ORDER BY observed_at, country")] == [
+    assert records("SELECT name FROM channels") == [{"name": "A channel!"}]
+    assert [r["country"] for r in records("SELECT country FROM snapshots ORDER BY observed_at, country")] == [
         "DE",
         "US",
         None,
@@ -240,7 +235,7 @@ def test_the_platform_is_told_by_a_column_the_address_or_the_form_of_the_id(
 ) -> None:
     report = import_files([write("a.csv", table([{**row, "title": "A"}]))])
     assert report.errors == ()
-    assert [r["candidate_id"] for r in read("SELECT candidate_id FROM candidates")] == [key]
+    assert [r["candidate_id"] for r in records("SELECT candidate_id FROM candidates")] == [key]
 
 
 def test_a_mapping_names_what_is_not_recognised(database: str, write: Any) -> None:
@@ -265,17 +260,19 @@ def test_importing_twice_changes_nothing(database: str, write: Any, name: str) -
     }[name]
     path = write(name, content)
     assert import_files([path]).new == 2
-    before = [read(f"SELECT * FROM {table} ORDER BY 1, 2") for table in ("candidates", "channels", "snapshots")]
+    before = [records(f"SELECT * FROM {table} ORDER BY 1, 2") for table in ("candidates", "channels", "snapshots")]
     report = import_files([path])
     assert (report.new, report.updated, report.unchanged, report.snapshots) == (0, 0, 2, 0)
-    assert before == [read(f"SELECT * FROM {table} ORDER BY 1, 2") for table in ("candidates", "channels", "snapshots")]
+    assert before == [
+        records(f"SELECT * FROM {table} ORDER BY 1, 2") for table in ("candidates", "channels", "snapshots")
+    ]
 
 
 def test_a_dry_run_tells_what_would_happen_and_changes_nothing(database: str, write: Any) -> None:
     path = write("USvideos.csv", KAGGLE + "aaaaaaaaaa3,18.01.02,,C,1,,,,,,,,\n")
     tried = import_files([path], dry_run=True)
     assert nothing_stored()
-    assert read("SELECT to_regclass('snapshots_2017_11')::text AS part") == [{"part": None}]
+    assert records("SELECT to_regclass('snapshots_2017_11')::text AS part") == [{"part": None}]
     done = import_files([path])
     assert tried.dry_run
     assert not done.dry_run

@@ -13,6 +13,7 @@ import pytest
 from loopback import Answer, Site, eventually
 from procrastinate.app import App
 from sqlalchemy import text
+from tables import change, rows
 
 from miles import collecting, db, items, jobs, sample, score_candidates, settings, store
 from miles.candidates import Candidate, Channel, Observation, Snapshot
@@ -33,19 +34,9 @@ def no_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs.app.periodic_registry, "periodic_tasks", {})
 
 
-def rows(statement: str, **parameters: object) -> list[tuple]:
-    with db.transaction("viewer") as connection:
-        return [tuple(row) for row in connection.execute(text(statement), parameters)]
-
-
 def scalar(statement: str, **parameters: object) -> Any:
     [[value]] = rows(statement, **parameters)
     return value
-
-
-def change(statement: str, **parameters: object) -> None:
-    with db.transaction("worker") as connection:
-        connection.execute(text(statement), parameters)
 
 
 def defer_collection(address: str, kind: str = "url") -> int:

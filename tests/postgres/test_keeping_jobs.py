@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from tables import rows
 
 from miles import db, jobs, keeping, removal, settings, storage, thumbnails
 from miles.candidates import Candidate, Observation, Snapshot
@@ -20,11 +21,6 @@ OLD = datetime.now(UTC).replace(hour=0) - timedelta(days=150)
 def no_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only those jobs run that a test has deferred."""
     monkeypatch.setattr(jobs.app.periodic_registry, "periodic_tasks", {})
-
-
-def rows(statement: str) -> list[tuple]:
-    with db.transaction("worker") as connection:
-        return [tuple(row) for row in connection.execute(text(statement))]
 
 
 def work_off() -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pytest
-from sqlalchemy import text
+from tables import change, rows
 
 from miles import calibration, db, monitor, registry, score_candidates
 from miles.candidates import Candidate, Channel, Observation, Snapshot
@@ -56,21 +56,11 @@ def store(observations: Sequence[Observation], *, sample: bool = False) -> None:
         observe(connection, observations, sample=sample)
 
 
-def rows(statement: str, **values: object) -> list[tuple]:
-    with db.transaction("worker") as connection:
-        return [tuple(row) for row in connection.execute(text(statement), values)]
-
-
 def score(model: Fake, scored_at: datetime | None = None) -> None:
     """Score what is there; `scored_at` moves the clock of what was written."""
     score_candidates.score_pending(model)  # type: ignore[arg-type]
     if scored_at is not None:
-        rows_changed("UPDATE forecasts SET scored_at = :at WHERE outcome_at IS NULL", at=scored_at)
-
-
-def rows_changed(statement: str, **values: object) -> None:
-    with db.transaction("owner") as connection:
-        connection.execute(text(statement), values)
+        change("UPDATE forecasts SET scored_at = :at WHERE outcome_at IS NULL", at=scored_at)
 
 
 def refresh(now: datetime = NOW) -> None:
@@ -148,7 +138,7 @@ def foretold(at: datetime, views: int = 1001, video: str = "v") -> None:
     """A forecast made at `at`, right after the counts were seen."""
     store([seen(video, at, views)])
     score(Fake())
-    rows_changed(
+    change(
         "INSERT INTO forecasts SELECT candidate_id, 'one', 'foresight', CAST(:at AS date), CAST(:at AS timestamptz),"
         " CAST(:at AS timestamptz) + interval '1 min', :views, '7d+', 0.9, 0.1, 1000, 1300, 500, 5000, NULL, NULL"
         " FROM candidates WHERE video_id = :video ON CONFLICT DO NOTHING",
@@ -168,11 +158,11 @@ def test_a_look_before_the_score_was_made_never_counts() -> None:
     at = NOW - timedelta(days=5)
     foretold(at)
     store([seen("v", at + timedelta(days=3), 9000)])
-    rows_changed("UPDATE forecasts SET scored_at = :late", late=at + timedelta(days=3, hours=1))
+    change("UPDATE forecasts SET scored_at = :late", late=at + timedelta(days=3, hours=1))
     refresh()
     assert told() == [("youtube:v", None, None)]
     with pytest.raises(Exception, match="forecasts_check"):  # not even by hand
-        rows_changed("UPDATE forecasts SET outcome_at = observed_at + interval '3 days', velocity = 5")
+        change("UPDATE forecasts SET outcome_at = observed_at + interval '3 days', velocity = 5")
 
 
 @pytest.mark.parametrize(
@@ -221,12 +211,12 @@ def many(n: int, version: str = "one") -> None:
     """Forecasts of as many videos of as many channels, with outcomes: 0.3 is said and 30% happen."""
     at = NOW - timedelta(days=6)
     store([seen(f"m{i}", at, 1000 + i, channel=f"c{i}") for i in range(n)])
-    rows_changed(
+    change(
         "INSERT INTO model_versions (model_version, manifest, state, activated_at) VALUES (:v, '{}', 'retired', now())"
         " ON CONFLICT DO NOTHING",
         v=version,
     )
-    rows_changed(
+    change(
         "INSERT INTO forecasts (candidate_id, model_version, basis, observed_day, observed_at, scored_at, views, age_band,"
         " viral_score, base_rate, threshold, predicted_velocity, velocity_low, velocity_high, outcome_at, velocity)"
         " SELECT 'youtube:m' || i, :version, 'foresight', CAST(:at AS date), :at, :at + interval '1 min',"
@@ -275,7 +265,7 @@ def test_before_the_first_roll_up_there_is_no_report() -> None:
 def test_what_took_long_is_not_computed_again_at_once() -> None:
     many(120)
     refresh()
-    rows_changed("DELETE FROM forecasts WHERE candidate_id IN (SELECT candidate_id FROM forecasts LIMIT 5)")
+    change("DELETE FROM forecasts WHERE candidate_id IN (SELECT candidate_id FROM forecasts LIMIT 5)")
     refresh()
     assert report().foresight.n == 120
     refresh(NOW + timedelta(days=1))
@@ -287,7 +277,7 @@ def test_what_took_long_is_not_computed_again_at_once() -> None:
 
 def in_states(**states: str) -> None:
     for version, state in states.items():
-        rows_changed(
+        change(
             "UPDATE model_versions SET state = :state, activated_at = now() WHERE model_version = :v",
             v=version,
             state=state,

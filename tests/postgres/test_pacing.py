@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from tables import change, rows
 
 from miles import db, pacing, settings
 from miles.errors import SourcePaused
@@ -24,16 +25,6 @@ def no_delay(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("MILES_REQUEST_DELAY", "0")
     settings.load.cache_clear()
     return
-
-
-def rows(statement: str, **parameters: object) -> list[tuple]:
-    with db.transaction("viewer") as connection:
-        return [tuple(row) for row in connection.execute(text(statement), parameters)]
-
-
-def change(statement: str, **parameters: object) -> None:
-    with db.transaction("worker") as connection:
-        connection.execute(text(statement), parameters)
 
 
 def permit(pacer: pacing.Pacer, url: str = URL) -> pacing.Permit:

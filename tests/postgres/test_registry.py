@@ -9,6 +9,7 @@ from pathlib import Path
 import model_versions
 import pytest
 from sqlalchemy import text
+from tables import rows
 
 from miles import db, jobs, registry, scoring, settings
 from miles.errors import DatabaseUnavailable, MilesError, ModelUnavailable
@@ -43,11 +44,6 @@ def ship(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
         registry.forget()
 
     return ship
-
-
-def rows(statement: str) -> list[tuple]:
-    with db.transaction("worker") as connection:
-        return [tuple(row) for row in connection.execute(text(statement))]
 
 
 def states() -> dict[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from sqlalchemy import text
+from tables import rows
 
 from miles import db, patterns, rollups, sample, settings, storage
 from miles.candidates import Candidate, Channel, Observation, Snapshot
@@ -21,11 +22,6 @@ def small(monkeypatch):
     """A sample of three niches with few videos: quick to draw."""
     monkeypatch.setattr(sample, "NICHES", sample.NICHES[:3])
     monkeypatch.setattr(sample, "VIDEOS_PER_CHANNEL", (8, 12))
-
-
-def rows(query: str) -> list[tuple]:
-    with db.transaction("worker") as connection:
-        return [tuple(row) for row in connection.execute(text(query))]
 
 
 def contents() -> dict[str, list[str]]:

@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
+from tables import put, rows
 
 from miles import db, score_candidates, storage
 from miles.candidates import Candidate, Channel, Observation, Snapshot
 from miles.features import PastVideo, ScoreInput
 from miles.score_candidates import score_pending
 from miles.scoring import Score
-from miles.store import observe
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
@@ -57,16 +57,6 @@ def seen(
         "youtube", video, f"Title of {video}", channel=Channel("youtube", channel), published_at=published, **facts
     )
     return Observation(candidate, Snapshot(published + timedelta(days=age), views, **shot))
-
-
-def put(observations: list[Observation]) -> None:
-    with db.transaction("worker") as connection:
-        observe(connection, observations)
-
-
-def rows(query: str) -> list[tuple]:
-    with db.transaction("worker") as connection:
-        return [tuple(row) for row in connection.execute(text(query))]
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import numpy as np
 import psycopg
 import pytest
 from sqlalchemy import make_url, text
+from tables import rows
 
 from miles import db, similar
 from miles.browse import Filters
@@ -77,11 +78,6 @@ def measured(multiples: dict[str, float | None]) -> None:
                 text("UPDATE candidates SET outlier_multiple = :multiple, outlier_n = 9 WHERE video_id = :video"),
                 {"multiple": multiple, "video": video},
             )
-
-
-def rows(query: str) -> list[tuple]:
-    with db.transaction("worker") as connection:
-        return [tuple(row) for row in connection.execute(text(query))]
 
 
 def found(title: str, model: Reader | None = None, **wanted) -> list[str]:

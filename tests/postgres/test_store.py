@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
+from tables import records
 
 from miles import db, store
 from miles.candidates import Candidate, Channel, Observation, Snapshot
@@ -83,20 +84,15 @@ def write(*rows: Observation, sample: bool = False) -> store.Changes:
         return store.observe(connection, rows, sample=sample)
 
 
-def read(query: str) -> list[dict[str, Any]]:
-    with db.transaction("owner") as connection:
-        return [dict(row) for row in connection.execute(text(query)).mappings()]
-
-
 def tables() -> dict[str, list[dict[str, Any]]]:
     """All that the merge writes, but when it wrote it."""
     return {
-        "channels": read("SELECT * FROM channels ORDER BY channel_key"),
+        "channels": records("SELECT * FROM channels ORDER BY channel_key"),
         "candidates": [
             {name: value for name, value in row.items() if name != "changed_at"}
-            for row in read("SELECT * FROM candidates ORDER BY candidate_id")
+            for row in records("SELECT * FROM candidates ORDER BY candidate_id")
         ],
-        "snapshots": read("SELECT * FROM snapshots ORDER BY candidate_id, observed_at"),
+        "snapshots": records("SELECT * FROM snapshots ORDER BY candidate_id, observed_at"),
     }
 
 
@@ -147,7 +143,7 @@ def test_each_fact_is_the_latest_known_one_and_none_is_lost(database: str, rows:
     empty()
     for row in rows:
         write(row)
-    for stored in read("SELECT * FROM candidates"):
+    for stored in records("SELECT * FROM candidates"):
         mine = [row for row in rows if row.candidate.key == stored["candidate_id"]]
         for fact in ("title", "description", "category", "duration", "language", "media_type", "thumbnail_url"):
             known = [
@@ -164,7 +160,7 @@ def test_each_fact_is_the_latest_known_one_and_none_is_lost(database: str, rows:
         assert stored["last_seen_at"] == max(row.snapshot.observed_at for row in mine)
         assert stored["tier"] == max(row.tier for row in mine)
     moments = {(row.candidate.key, row.snapshot.observed_at) for row in rows}
-    assert {(row["candidate_id"], row["observed_at"]) for row in read("SELECT * FROM snapshots")} == moments
+    assert {(row["candidate_id"], row["observed_at"]) for row in records("SELECT * FROM snapshots")} == moments
 
 
 @pytest.mark.parametrize("hours", [1, -1, 0], ids=["later", "earlier", "at the same moment"])
@@ -188,11 +184,11 @@ def test_a_snapshot_is_never_overwritten_only_completed(database: str) -> None:
     write(observation(views=10))
     write(observation(views=None))
     write(observation(views=7))
-    assert [row["views"] for row in read("SELECT views FROM snapshots")] == [10]
+    assert [row["views"] for row in records("SELECT views FROM snapshots")] == [10]
     changes = write(
         Observation(Candidate("youtube", "v1", "A title"), Snapshot(START, views=10, likes=3), source="test")
     )
-    assert [(row["views"], row["likes"]) for row in read("SELECT views, likes FROM snapshots")] == [(10, 3)]
+    assert [(row["views"], row["likes"]) for row in records("SELECT views, likes FROM snapshots")] == [(10, 3)]
     assert (changes.updated, changes.snapshots) == (("youtube:v1",), 1)
 
 
@@ -201,13 +197,13 @@ def test_a_sample_row_never_marks_a_real_one_as_sample(database: str, sample_fir
     channel = Channel("youtube", "UC1", name="A channel")
     for sample in (sample_first, not sample_first):
         write(observation(channel=channel), sample=sample)
-    assert read("SELECT sample FROM candidates UNION ALL SELECT sample FROM channels") == [{"sample": False}] * 2
+    assert records("SELECT sample FROM candidates UNION ALL SELECT sample FROM channels") == [{"sample": False}] * 2
 
 
 def test_only_what_is_sample_is_marked_so(database: str) -> None:
     write(observation("v1"), sample=True)
     write(observation("v2"))
-    assert read("SELECT video_id FROM candidates WHERE sample") == [{"video_id": "v1"}]
+    assert records("SELECT video_id FROM candidates WHERE sample") == [{"video_id": "v1"}]
 
 
 def test_changes_tell_what_is_new_updated_and_unchanged(database: str) -> None:
@@ -236,9 +232,9 @@ def test_changes_tell_what_is_new_updated_and_unchanged(database: str) -> None:
 )
 def test_changed_at_moves_exactly_when_something_changed(database: str, row: Observation, moves: bool) -> None:
     write(observation("v1"), observation("v2"))
-    before = {r["video_id"]: r["changed_at"] for r in read("SELECT video_id, changed_at FROM candidates")}
+    before = {r["video_id"]: r["changed_at"] for r in records("SELECT video_id, changed_at FROM candidates")}
     changes = write(row)
-    after = {r["video_id"]: r["changed_at"] for r in read("SELECT video_id, changed_at FROM candidates")}
+    after = {r["video_id"]: r["changed_at"] for r in records("SELECT video_id, changed_at FROM candidates")}
     assert (after["v1"] > before["v1"]) is moves
     assert (changes.updated == ("youtube:v1",)) is moves
     assert after["v2"] == before["v2"]
@@ -246,10 +242,10 @@ def test_changed_at_moves_exactly_when_something_changed(database: str, row: Obs
 
 def test_an_older_snapshot_that_changes_no_fact_moves_changed_at_too(database: str) -> None:
     write(observation(at=START, views=1), observation(at=START + timedelta(hours=2), views=9))
-    before = read("SELECT changed_at FROM candidates")
+    before = records("SELECT changed_at FROM candidates")
     changes = write(observation(at=START + timedelta(hours=1), views=5))
     assert (changes.updated, changes.snapshots) == (("youtube:v1",), 1)
-    assert read("SELECT changed_at FROM candidates") != before
+    assert records("SELECT changed_at FROM candidates") != before
 
 
 def test_one_bad_row_leaves_nothing_behind(database: str) -> None:
@@ -318,7 +314,7 @@ def test_two_connections_that_merge_the_same_rows_lose_nothing_and_do_not_lock_e
 
 def test_snapshots_land_in_the_partition_of_their_month(database: str) -> None:
     write(*(observation(at=moment) for moment in MOMENTS))
-    found = read("SELECT tableoid::regclass::text AS part, count(*) AS n FROM snapshots GROUP BY 1 ORDER BY 1")
+    found = records("SELECT tableoid::regclass::text AS part, count(*) AS n FROM snapshots GROUP BY 1 ORDER BY 1")
     assert found == [{"part": "snapshots_2026_01", "n": 2}, {"part": "snapshots_2026_02", "n": 3}]
 
 
@@ -356,7 +352,7 @@ def test_a_partition_is_like_one_that_postgres_makes(database: str) -> None:
         )
 
     def looks(partition: str) -> list[str]:
-        found = read(f"""
+        found = records(f"""
             SELECT 'constraint ' || json_build_array(conname, contype, pg_get_constraintdef(oid), convalidated,
                 conislocal, coninhcount, connoinherit, condeferrable, conparentid) AS it
             FROM pg_constraint WHERE conrelid = '{partition}'::regclass
@@ -391,4 +387,4 @@ def test_a_snapshot_goes_with_its_candidate(database: str) -> None:
     write(*(observation(at=moment) for moment in MOMENTS), observation("v2"))
     with db.transaction("worker") as connection:
         connection.execute(text("DELETE FROM candidates WHERE video_id = 'v1'"))
-    assert read("SELECT candidate_id FROM snapshots") == [{"candidate_id": "youtube:v2"}]
+    assert records("SELECT candidate_id FROM snapshots") == [{"candidate_id": "youtube:v2"}]

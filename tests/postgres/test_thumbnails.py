@@ -11,6 +11,7 @@ import pytest
 from loopback import Answer, Site, eventually, picture
 from PIL import Image
 from sqlalchemy import text
+from tables import rows
 
 from miles import collecting, db, drafts, images, settings, storage, thumbnails
 from miles.candidates import Candidate, Observation, Snapshot
@@ -48,11 +49,6 @@ def add(name: str, data: bytes, address: str | None = None) -> str:
     kept = thumbnails.keep(data)
     note(candidate_id, kept, len(data))
     return kept.sha256
-
-
-def rows(statement: str) -> list[tuple]:
-    with db.transaction("owner") as connection:
-        return [tuple(row) for row in connection.execute(text(statement))]
 
 
 def stored(key: str) -> bytes | None:

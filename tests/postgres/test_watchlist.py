@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from loopback import Site, eventually
-from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
+from tables import change, rows
 
 from miles import collecting, db, jobs, watchlist
 from miles.errors import MilesError, SourceError
@@ -17,16 +17,6 @@ pytestmark = pytest.mark.usefixtures("database")
 
 HOUR = timedelta(hours=1)
 SLACK = timedelta(minutes=2)  # of a busy machine
-
-
-def rows(statement: str, **parameters: object) -> list[tuple]:
-    with db.transaction("viewer") as connection:
-        return [tuple(row) for row in connection.execute(text(statement), parameters)]
-
-
-def change(statement: str, **parameters: object) -> None:
-    with db.transaction("worker") as connection:
-        connection.execute(text(statement), parameters)
 
 
 def add(target: str = "street food", **how: object) -> int:
