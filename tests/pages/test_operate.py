@@ -12,14 +12,7 @@ from miles import collecting, db, items, jobs, operations, pacing, settings, wat
 HOME = Path(__file__).resolve().parents[2] / "Home.py"
 
 
-@pytest.fixture(autouse=True)
-def _fresh(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import streamlit as st
-
-    st.cache_data.clear()
-    st.cache_resource.clear()
-    monkeypatch.setenv("MILES_START_WORKER", "false")
-    settings.load.cache_clear()
+pytestmark = pytest.mark.usefixtures("database")
 
 
 def opened(**query: str) -> AppTest:
