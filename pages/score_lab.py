@@ -13,6 +13,7 @@ page.header(
     help=f"{data.where_scored()} A score is a chance among videos like it, not a promise for this one.",
 )
 
+concept = score_lab.begun_with(user)
 form, result = st.columns([5, 6], gap="large")
 with form:
     address = st.text_input(
@@ -123,7 +124,7 @@ with result:
         else:
             with st.container(border=True, horizontal_alignment="center", gap="xsmall"):
                 st.space("small")
-                st.markdown("### :material/science:", text_alignment="center")
+                st.markdown("## :material/science:", text_alignment="center")
                 st.markdown("**Type a title to see its score.**", text_alignment="center")
                 st.caption("It is scored while you type.", text_alignment="center")
                 st.space("small")
@@ -151,7 +152,7 @@ if model is not None and verdicts:
         if titles.unused:
             st.caption(f":material/table: Columns that are not used: {words.plain(', '.join(titles.unused[:6]))}.")
         score_lab.suggestions(lab.suggest(model, video))
-        score_lab.save_button(user, verdicts, judged, shown, category)
+        score_lab.save_button(user, verdicts, judged, shown, category, concept)
     if len(verdicts) > 1:
         score_lab.grid(verdicts, shown)
     score_lab.why_so(judged, best, shown)

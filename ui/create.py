@@ -1,17 +1,15 @@
 """What the Create pages share: cached reads, language names, a number with its line of context."""
 
-from collections.abc import Sequence
 from datetime import datetime
 
 import streamlit as st
 
-from miles import candidates, concepts, db, explain, lab, language_model, similar
-from miles.browse import Row
+from miles import candidates, db, explain, lab, language_model, similar
 from miles.explain import Explanation
 from miles.features import LANGUAGES, PastVideo, ScoreInput
 from miles.lab import KnownChannel, Verdict
 from miles.remote import Told
-from ui import cards, data, links, words
+from ui import data, words
 
 LANGUAGE_NAMES = dict(
     zip(
@@ -63,7 +61,7 @@ def number(label: str, value: str, below: str, *, help: str) -> None:
     """A number with what it is above and what it compares with below."""
     with st.container(border=True, height="stretch", gap="xxsmall"):
         st.caption(label, help=help)
-        st.markdown(f"### {value}")
+        st.markdown(f"## {value}")
         st.caption(below)
 
 
@@ -83,50 +81,6 @@ def generator() -> str:
             "`OPENAI_API_KEY` (and `OPENAI_BASE_URL`, `OPENAI_MODEL` for any compatible server) and restart."
         )
     return f"Written by **{words.plain(writer.name)}** at {words.plain(writer.place)}."
-
-
-def concept(one: concepts.Concept, place: int) -> None:
-    """One concept as a card: its score, why, how to film it, and the videos that back it."""
-    with st.container(border=True, height="stretch", gap="small", key=f"concept-{place}"):
-        st.markdown(f"#### {words.plain(one.title)}")
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.markdown(
-                f":primary[:material/bolt:] **{words.in_100(one.viral_score)}**",
-                help=f"{words.MEANING['score']} Scored as a draft, from its title alone.",
-                width="content",
-            )
-            st.caption(f"where {words.in_100(one.base_rate)} is ordinary", width="content")
-        st.markdown(words.plain(one.why))
-        st.caption(f"**Risk.** {words.plain(one.risk)}")
-        with st.expander("How to film it", icon=":material/movie:"):
-            st.markdown(f"**Hook.** {words.plain(one.hook)}")
-            st.markdown("\n".join(f"{beat}. {words.plain(line)}" for beat, line in enumerate(one.outline, start=1)))
-            st.markdown(f"**Thumbnail.** {words.plain(one.thumbnail_idea)}")
-            st.caption(" ".join(f"\\#{words.plain(tag)}" for tag in one.hashtags))
-        st.space("stretch")
-        _backing(one.evidence, place)
-        links.link(
-            "pages/score_lab.py",
-            label="Open in Score lab",
-            icon=":material/science:",
-            to={"title": one.title},
-        )
-
-
-def _backing(candidate_ids: Sequence[str], place: int) -> None:
-    rows, _ = data.rows(tuple(candidate_ids))
-    if not rows:
-        st.caption(":orange[:material/link_off:] No collected video backs this one.")
-        return
-    st.caption(f"Backed by {words.plural(len(rows), 'video')}")
-    cards.lines(rows, _backing_facts, key=f"backing-{place}")
-
-
-def _backing_facts(row: Row) -> str:
-    facts = [words.in_100(row.viral_score)] if row.viral_score is not None else []
-    if row.outlier_multiple is not None:
-        facts.append(f"{words.times(row.outlier_multiple)} usual")
-    return " · ".join([*facts, words.plain(words.shorten(row.channel_name or "channel unknown", 24))])
 
 
 # Only whose drafts they are may find them in a cache.

@@ -3,17 +3,19 @@
 import base64
 import hashlib
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
 import streamlit as st
 
-from miles import db, decoding, drafts, images, jobs, lab, published, settings, thumbnails
+from miles import db, decoding, drafts, images, jobs, kept, lab, published, settings, thumbnails
 from miles.drafts import Draft
 from miles.errors import ImageRefused, MilesError, StorageUnavailable
 from miles.explain import Scorer
 from miles.features import ScoreInput
+from miles.kept import KeptConcept
 from miles.lab import MOST_PICTURES, Published, Suggestions, Verdict
 from ui import charts, create, data, links, page, pictures, why, words
 
@@ -22,6 +24,7 @@ MOST_DRAWN = 15  # variants in a chart; more rows are read better in the table
 WAIT = "3s"  # between two looks whether a published video has been collected
 LISTED = 30  # drafts
 OPEN = "open draft"  # of the session: whose dialog is open
+NAMED = "draft named for"  # of the session: the concept whose title was put into the draft's name
 FRAMES = "lab frames"  # of the session: keys of stored pictures that another page sends here
 TYPES = ["jpg", "jpeg", "png", "webp", "gif", "avif"]
 EDITED = {"as a question": "asked as a question"}  # rules whose name wants a verb
@@ -105,6 +108,39 @@ def prefill(address: str) -> Published | None:
             if value and not st.session_state.get(field):
                 st.session_state[field] = value
     return known
+
+
+def begun_with(user: str) -> KeptConcept | None:
+    """The user's concept that the address names, said so; its title becomes the draft's name, once.
+
+    Before the field for that name is drawn.
+    """
+    named = st.query_params.get("concept")
+    if named is None:
+        if st.session_state.pop(NAMED, None) is not None:
+            st.session_state.pop("draft-name", None)
+        return None
+    with db.transaction("viewer", user) as connection:
+        found = kept.concept(connection, int(named)) if re.fullmatch("[0-9]{1,15}", named) else None
+    if found is None:
+        st.caption(":orange[:material/link_off:] The concept that this address names is not here (any more).")
+        return None
+    if st.session_state.get(NAMED) != found.concept_id:
+        st.session_state[NAMED] = found.concept_id
+        st.session_state["draft-name"] = words.shorten(found.concept.title, 40)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        links.link(
+            "pages/recommendations.py",
+            label=f"From a concept: {words.plain(words.shorten(found.concept.title, 60))}",
+            icon=":material/lightbulb:",
+            to={"request": str(found.query_id)},
+            width="stretch",
+        )
+        st.button(
+            "Not from it", icon=":material/close:", type="tertiary", key="no-concept",
+            help="Save drafts as ideas of your own", on_click=st.query_params.pop, args=("concept", None),
+        )  # fmt: skip
+    return found
 
 
 @st.cache_data(ttl=3, max_entries=50, show_spinner=False)
@@ -494,9 +530,14 @@ def foretold(verdict: Verdict) -> drafts.Foretold:
 
 
 def save_button(
-    user: str, verdicts: Sequence[Verdict], judged: Sequence[ScoreInput], shown: Sequence[Picture], category: str | None
+    user: str,
+    verdicts: Sequence[Verdict],
+    judged: Sequence[ScoreInput],
+    shown: Sequence[Picture],
+    category: str | None,
+    concept: KeptConcept | None = None,
 ) -> None:
-    """Keeps a variant as a draft: the only one, or the one that is chosen."""
+    """Keeps a variant as a draft: the only one, or the one that is chosen; with the concept that it began with."""
     chosen = verdicts[0]
     with (
         st.popover("Save a draft", icon=":material/bookmark_add:")
@@ -518,19 +559,27 @@ def save_button(
         if st.button("Save draft", icon=":material/bookmark_add:", key="save"):
             picture = None if chosen.picture is None else shown[chosen.picture]
             st.toast(
-                save(user, chosen, judged[0], picture, category=category, name=name), icon=":material/bookmark_added:"
+                save(user, chosen, judged[0], picture, category=category, name=name, concept=concept),
+                icon=":material/bookmark_added:",
             )
 
 
 def save(
-    user: str, verdict: Verdict, video: ScoreInput, picture: Picture | None, *, category: str | None, name: str | None
+    user: str,
+    verdict: Verdict,
+    video: ScoreInput,
+    picture: Picture | None,
+    *,
+    category: str | None,
+    name: str | None,
+    concept: KeptConcept | None = None,
 ) -> str:
     """Keep a variant as a draft; returns what to say of it."""
-    kept, done = None, "Draft saved"
+    stored, done = None, "Draft saved"
     try:
         if picture:
-            stored = thumbnails.keep(picture.data, "viewer")
-            kept = drafts.Upload(stored.sha256, picture.content_type, len(picture.data), stored.pin)
+            there = thumbnails.keep(picture.data, "viewer")
+            stored = drafts.Upload(there.sha256, picture.content_type, len(picture.data), there.pin)
     except StorageUnavailable as error:  # the words and the score are what a draft is about
         done = words.plain(f"Draft saved without its picture. {error}")
     with db.transaction("viewer", user) as connection:
@@ -543,7 +592,8 @@ def save(
             duration=video.duration,
             language=video.language,
             foretold=foretold(verdict),
-            upload=kept,
+            upload=stored,
+            concept_id=concept.concept_id if concept else None,
         )
     return done
 
@@ -554,7 +604,7 @@ def mine(user: str, model: Scorer | None) -> None:
         found = drafts.drafts(connection, limit=LISTED)
     if not found:
         return
-    st.subheader(
+    st.header(
         "Your drafts", anchor=False, help="Only you see them. Each keeps the score that it had when it was saved."
     )
     if len(found) > 1:
@@ -592,7 +642,8 @@ def _row(user: str, draft: Draft) -> None:
             width="stretch",
         )
         st.caption(
-            f"{words.in_100(draft.viral_score)} · {words.ago(draft.created_at, page.now())}"
+            ("" if draft.origin == "own" else ":material/lightbulb: from a concept · ")
+            + f"{words.in_100(draft.viral_score)} · {words.ago(draft.created_at, page.now())}"
             + (f" · {stage(draft)}" if draft.published_url else ""),
             width="content",
         )
@@ -621,6 +672,7 @@ def _address(draft: Draft) -> dict[str, str]:
         "my_category": draft.category,
         "my_language": draft.language,
         "my_length": None if draft.duration is None else str(round(draft.duration)),
+        "concept": None if draft.concept_id is None else str(draft.concept_id),
     }
     return {key: value for key, value in given.items() if value}
 
@@ -659,6 +711,11 @@ def _more(user: str, draft_id: int) -> None:
             st.info("This draft is not there any more.")
             return
         st.markdown(f"**{words.plain(draft.title)}**")
+        if draft.query_id is not None:
+            links.link(
+                "pages/recommendations.py", label="The concept that it began with", icon=":material/lightbulb:",
+                to={"request": str(draft.query_id)},
+            )  # fmt: skip
         name = st.text_input("Name", draft.name or "", max_chars=drafts.LONGEST_NAME, key=f"name-{draft_id}")
         url = st.text_input(
             "Published as",
@@ -667,7 +724,7 @@ def _more(user: str, draft_id: int) -> None:
             placeholder="https://www.youtube.com/shorts/…",
             help="The address of the video that it became. Miles looks at it now, and again at its re-visits.",
         )
-        if st.button("Save", type="primary", key=f"keep-{draft_id}"):
+        if st.button("Save", type=page.strong(), key=f"keep-{draft_id}"):
             try:
                 _keep(user, draft, name, url)
             except MilesError as error:
@@ -758,7 +815,9 @@ def verdict_on(draft: Draft) -> str:
             f"It {'took off' if told.happened else 'did not take off'}; of drafts with this score {words.in_100(draft.viral_score)} do."
         )
     if not told.foresight:
-        parts.append(":orange[It was saved after it was published, so it does not count as foresight.]")
+        parts.append(
+            ":orange[:material/warning:] It was saved after it was published, so it does not count as foresight."
+        )
     return " ".join(parts) + " One video proves nothing: the Model page has all of them together."
 
 

@@ -1,7 +1,6 @@
-"""Score lab and Recommendations in Streamlit's own test frame, with a fake model and a real database."""
+"""The Score lab in Streamlit's own test frame, with a fake model and a real database."""
 
 import io
-import math
 import string
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,9 +14,9 @@ from PIL import Image
 from sqlalchemy import text
 from streamlit.testing.v1 import AppTest
 
-from miles import db, drafts, explain, language_model, score_candidates, settings, store, thumbnails
+from miles import db, drafts, explain, score_candidates, settings, store, thumbnails
 from miles.candidates import Candidate, Channel, Observation, Snapshot
-from miles.errors import ConceptsUnavailable, ModelUnavailable
+from miles.errors import ModelUnavailable
 from miles.features import ScoreInput
 from miles.scoring import Score
 
@@ -117,7 +116,7 @@ def opened(page: str, **query: str) -> AppTest:
 
 
 def texts(app: AppTest) -> str:
-    shown = [*app.markdown, *app.caption, *app.error, *app.warning, *app.info, *app.subheader, *app.title]
+    shown = [*app.markdown, *app.caption, *app.error, *app.warning, *app.info, *app.header, *app.title]
     return "\n".join(str(element.value) for element in shown)
 
 
@@ -535,83 +534,3 @@ def test_without_a_model_the_lab_opens_with_a_clear_message(monkeypatch: pytest.
     shown = texts(lab("Title"))
     assert "The model is damaged" in shown.replace("\\", "")
     assert "Your drafts" in shown
-
-
-# --- Recommendations
-
-
-def asked(topic: str) -> AppTest:
-    app = opened("recommendations")
-    app.text_input(key="topic").set_value(topic)
-    app.button[0].click().run()
-    return app
-
-
-def test_concepts_come_with_score_backing_and_a_way_to_the_lab(videos: None):
-    app = asked("street food")
-    assert not app.exception
-    shown = texts(app)
-    assert "5 concepts on street food" in shown
-    assert "where 10 in 100 is ordinary" in shown
-    assert "Backed by 3 videos" in shown
-    assert "Written offline" in shown
-    made = app.session_state["concepts"]
-    scores = [concept.viral_score for concept in made.concepts]
-    assert scores == sorted(scores, reverse=True)
-    assert math.isclose(scores[0], min(0.02 + len(made.concepts[0].title) / 200, 0.99))
-
-
-def test_a_request_is_remembered_and_can_be_forgotten(videos: None):
-    app = asked("street food")
-    query_id = app.session_state["concepts"].query_id
-    assert any("Earlier requests" in one.label for one in app.expander)
-    app.button(key=f"forget-{query_id}").click().run()
-    assert not app.exception
-    with db.transaction("viewer", "local") as connection:
-        assert drafts.queries(connection) == []
-
-
-def test_an_empty_topic_gets_a_clear_message(videos: None):
-    app = asked("   ")
-    assert not app.exception
-    assert "Concepts need a topic" in texts(app)
-    assert "concepts" not in app.session_state
-
-
-def test_with_no_data_there_are_concepts_and_a_plain_word_about_it():
-    app = asked("street food")
-    assert not app.exception
-    assert "nothing backs these concepts" in texts(app)
-
-
-@pytest.mark.parametrize("typed", [one for one in NONSENSE if one.strip()])
-def test_no_topic_breaks_the_recommendations(videos: None, typed: str):
-    app = asked(typed)
-    assert not app.exception
-    assert "concept" in texts(app)
-
-
-def test_when_the_language_model_fails_the_offline_generator_is_one_click_away(
-    videos: None, monkeypatch: pytest.MonkeyPatch
-):
-    def refuse(*_: object) -> None:
-        raise ConceptsUnavailable("The language model is on strike.")
-
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
-    settings.load.cache_clear()
-    monkeypatch.setattr(language_model, "ask", refuse)
-    app = asked("street food")
-    assert not app.exception
-    assert "on strike" in texts(app)
-    (offline,) = [button for button in app.button if button.label == "Write them offline"]
-    offline.click().run()
-    assert not app.exception
-    assert app.session_state["concepts"].generator == "offline"
-    assert "on strike" not in texts(app)
-
-
-def test_titles_with_markdown_in_them_are_shown_as_they_are(videos: None):
-    with db.transaction("worker") as connection:
-        connection.execute(text("UPDATE candidates SET title = 'Street food ![x](http://evil/p.png) ' || video_id"))
-    shown = texts(asked("street food"))
-    assert "![x](http" not in shown
