@@ -9,6 +9,9 @@ MOST_BYTES = 500_000_000
 MOST_PIXELS = 4096 * 2304  # of a frame: 4K; a decoder keeps up to 16 of them, 14 MB each
 READ = "MP4, MOV, WebM, MKV, AVI, WMV, FLV, MPEG, TS, OGG and GIF"
 
+TOOK_TOO_LONG = (
+    "Reading the clip took too long, so it was stopped. Export it as MP4 (H.264), at most 1080 x 1920, and try again."
+)
 TOOK_TOO_MUCH = (
     "Reading the clip takes more memory than a clip may have. It is damaged, or very large: export it again as MP4"
     " (H.264), at most 1080 x 1920."

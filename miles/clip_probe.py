@@ -26,6 +26,7 @@ from PIL import Image
 
 from miles.clip_facts import (
     MOST_PIXELS,
+    TOOK_TOO_LONG,
     TOOK_TOO_MUCH,
     Frame,
     Probe,
@@ -161,21 +162,22 @@ class _Examination:
         self.shape: tuple[int, int, int] | None = None  # width, height as shown, turn in degrees
         self.end = 0.0  # seconds, of the last frame
         self.complete = True
+        self.deadline = time.monotonic() + WORK_SECONDS
 
     def run(self) -> tuple[Probe, list[Frame]]:
-        begun = time.monotonic()
         told = 0.0
         for at, frame in self._frames():
             self._take(at, frame)
             if at - told > 0.5 and self.stated:
                 told = at
                 self.tell(min(at / min(self.stated, MOST_SECONDS), 1.0))
-            if at > MOST_SECONDS or time.monotonic() - begun > WORK_SECONDS:
+            if at > MOST_SECONDS:
                 self.complete = False
-                self.notes.append(f"Only the first {at:.0f} s were looked at.")
                 break
         if not self.looks:
-            raise _damaged()
+            raise _damaged() if self.complete else ClipRefused(TOOK_TOO_LONG, "took_too_long")
+        if not self.complete:
+            self.notes.append(f"Only the first {self.end:.0f} s were looked at.")
         chosen = self._suggested()
         return self._probe(), chosen
 
@@ -207,7 +209,7 @@ class _Examination:
             self.sound.finish()
 
     def _packets(self) -> Iterator[Any]:
-        """Packets of picture and sound until the file ends, or breaks off."""
+        """Packets of picture and sound until the file ends, breaks off, or the time is over."""
         packets = self.opened.demux(self.stream, *([self.sound.stream] if self.sound else []))
         while True:
             try:
@@ -218,6 +220,9 @@ class _Examination:
             if packet is None:
                 return
             yield packet
+            if time.monotonic() > self.deadline:
+                self.complete = False
+                return
 
     def _decoded(self, packet: Any) -> list[Any]:
         try:
@@ -275,7 +280,7 @@ class _Examination:
             self.notes.append("Its sound could not be read.")
         return Probe(
             container=self.container,
-            codec=self.stream.codec_context.name,
+            codec=self.stream.codec_context.codec.canonical_name,
             width=width,
             height=height,
             turned=turn,

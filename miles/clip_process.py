@@ -23,7 +23,7 @@ from typing import IO, Any
 import psutil
 
 from miles import settings
-from miles.clip_facts import TOOK_TOO_MUCH, Frame, Probe
+from miles.clip_facts import TOOK_TOO_LONG, TOOK_TOO_MUCH, Frame, Probe
 from miles.errors import ClipRefused
 
 logger = logging.getLogger(__name__)
@@ -36,9 +36,6 @@ LONGEST_LINE = 16_000_000  # bytes; a result with all of its frames has 6 MB
 POLL = 0.25  # seconds between two looks at the process
 KILLED_FOR_TIME = {-signal.SIGXCPU, -signal.SIGALRM}
 TOO_MUCH_MEMORY = 12  # exit status
-TOOK_TOO_LONG = (
-    "Reading the clip took too long, so it was stopped. Export it as MP4 (H.264), at most 1080 x 1920, and try again."
-)
 
 
 def examine(
