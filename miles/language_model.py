@@ -134,8 +134,9 @@ def write(
     avoid: Sequence[str] = (),
     on_progress: Callable[[str], None] | None = None,
     meter: Meter | None = None,
+    until: float | None = None,
 ) -> list[Idea]:
-    """Ideas for a request, `wanted` of them where the model has as many.
+    """Ideas for a request, `wanted` of them where the model has as many, by `until` (`time.monotonic`) at the latest.
 
     What came whole of an answer that broke off is taken; a malformed answer is asked for once more. `on_progress` hears
     a sentence at every piece and twice a second while nothing comes; what it raises ends the request and passes through.
@@ -143,7 +144,8 @@ def write(
     """
     messages = prompting.build_prompt(request, evidence, wanted, avoid=avoid)
     say = on_progress or (lambda _: None)
-    return _Conversation(writer, messages, wanted, say, meter or Unmetered()).ideas(evidence)
+    until = time.monotonic() + writer.timeout if until is None else until
+    return _Conversation(writer, messages, wanted, say, meter or Unmetered(), until).ideas(evidence)
 
 
 @dataclass
@@ -204,11 +206,11 @@ class _Conversation:
         wanted: int,
         say: Callable[[str], None],
         meter: Meter,
+        end: float,
     ) -> None:
         self.writer, self.messages, self.wanted, self.say, self.meter = writer, messages, wanted, say, meter
         self.most = most(writer, messages, wanted)
-        self.start = time.monotonic()
-        self.end = self.start + writer.timeout
+        self.end = end
 
     def ideas(self, evidence: Evidence) -> list[Idea]:
         forms = _forms(self.most.tokens_out)
@@ -302,7 +304,7 @@ class _Conversation:
     def _progress(self, heard: _Heard) -> str:
         if done := len(heard.reader.concepts):
             return f"{min(done, self.wanted)} of {self.wanted} concepts written"
-        waited = time.monotonic() - self.start
+        waited = time.monotonic() - (self.end - self.writer.timeout)
         doing = "is writing" if heard.size else "is thinking" if heard.answered else "has the request"
         return f"{self.writer.name} {doing} ({waited:.0f} of at most {self.writer.timeout:.0f} s)"
 
@@ -312,7 +314,9 @@ class _Conversation:
         seconds = FIRST_WAIT * 2**retries * random.uniform(0.75, 1.25) if asked is None else asked
         if seconds > min(LONGEST_WAIT, self.end - time.monotonic()):
             raise ConceptsUnavailable(
-                f"The language model at {self.writer.place} asks to wait {seconds:.0f} s. Ask again then; the offline "
+                _explain(error, self.writer)
+                if asked is None
+                else f"The language model at {self.writer.place} asks to wait {seconds:.0f} s. Ask again then; the offline "
                 "generator works without it."
             ) from error
         logger.info("%s failed (%s); asking again in %.1f s", self.writer.name, type(error).__name__, seconds)

@@ -148,9 +148,13 @@ def _refusal(so_far: Spent, cost: Cost, tokens: bool) -> str:
         spent = f"{so_far.tokens_in + so_far.tokens_out:,} of {so_far.cap_tokens:,} tokens are used or on hold"
         needed, setting = f"{cost.tokens_in + cost.tokens_out:,} more", "MILES_DAILY_TOKENS"
     else:
-        spent = f"${so_far.usd or 0.0:.2f} of ${so_far.cap_usd:.2f} are spent or on hold"
-        needed, setting = f"${cost.usd or 0.0:.2f} more", "MILES_DAILY_SPEND"
+        spent = f"{_usd(so_far.usd)} of {_usd(so_far.cap_usd)} are spent or on hold"
+        needed, setting = f"{_usd(cost.usd)} more", "MILES_DAILY_SPEND"
     return (
         f"Today's limit for the language model leaves too little: {spent}, and this request may take {needed}. Wait for "
         f"tomorrow (UTC), ask for fewer concepts, raise {setting}, or use the offline generator."
     )
+
+
+def _usd(amount: float | None) -> str:
+    return f"${amount or 0.0:,.2f}" if (amount or 0.0) >= 1 else f"${amount or 0.0:.4f}"

@@ -95,46 +95,40 @@ class LanguageServer:
     def _answer(self, handler: BaseHTTPRequestHandler, request: dict[str, Any], turn: Turn) -> None:
         self.closing.wait(turn.wait)
         streamed = bool(request.get("stream")) and turn.streams and turn.body is None
-        if turn.body is not None:
-            parts = [turn.body]
-        else:
-            read = sum(len(tokens(message["content"])) for message in request["messages"])
-            with self._lock:
-                self.book.tokens_in += read
-            usage = turn.reports or {"prompt_tokens": read, "completion_tokens": len(tokens(turn.text))}
-            parts = list(_stream(request, turn, usage)) if streamed else [_whole(turn, usage)]
-            if not streamed:
-                self._write_down(len(tokens(turn.text)))
+        parts = [turn.body] if turn.body is not None else self._parts(request, turn, streamed)
         handler.send_response(turn.status)
         kind = "text/event-stream; charset=utf-8" if streamed else "application/json"
-        for name, value in {"Content-Type": kind, **turn.headers}.items():
+        length = {"Transfer-Encoding": "chunked"} if streamed else {"Content-Length": str(len(parts[0]))}
+        for name, value in {"Content-Type": kind, **length, **turn.headers}.items():
             handler.send_header(name, value)
-        if streamed:
-            handler.send_header("Transfer-Encoding", "chunked")
-        else:
-            handler.send_header("Content-Length", str(len(parts[0])))
         handler.end_headers()
         left = turn.cut
         for number, part in enumerate(parts):
-            if number == turn.stall:
-                self.closing.wait(60)
-            self.closing.wait(turn.pace)
+            self.closing.wait(60 if number == turn.stall else turn.pace)
             if streamed:
                 self._write_down(_written(part))
             raw = b"%x\r\n%s\r\n" % (len(part), part) if streamed else part
             if left is not None and left < len(part):
                 handler.wfile.write((b"%x\r\n" % len(part) if streamed else b"") + part[:left])
-                handler.wfile.flush()
                 handler.close_connection = True
                 return
             left = None if left is None else left - len(part)
             for piece in [bytes([byte]) for byte in raw] if turn.drip else [raw]:
                 handler.wfile.write(piece)
-                handler.wfile.flush()
-                if turn.drip and self.closing.wait(turn.drip):
-                    return
+                self.closing.wait(turn.drip)
         if streamed:
             handler.wfile.write(b"0\r\n\r\n")
+
+    def _parts(self, request: dict[str, Any], turn: Turn, streamed: bool) -> list[bytes]:
+        """What is sent of an answer, one after the other."""
+        read, written = sum(len(tokens(message["content"])) for message in request["messages"]), len(tokens(turn.text))
+        with self._lock:
+            self.book.tokens_in += read
+        usage = {"prompt_tokens": read, "completion_tokens": written} if turn.reports is None else turn.reports
+        if streamed:
+            return list(_stream(request, turn, usage))
+        self._write_down(written)
+        return [_whole(turn, usage)]
 
     def _write_down(self, written: int) -> None:
         with self._lock:
