@@ -1,5 +1,6 @@
 """The daily clean-up and removals as jobs on the real queue."""
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -131,3 +132,15 @@ def test_all_is_kept_where_the_settings_say_so(old_looks: str, monkeypatch: pyte
     settings.load.cache_clear()
     assert keeping.tidy().snapshots.removed == 0
     assert rows("SELECT count(*) FROM snapshots") == [(24,)]
+
+
+def test_the_clean_up_sweeps_what_killed_processes_left_half_stored() -> None:
+    key = storage.thumbnails().put(b"a picture")
+    half = settings.load().thumbnails / ".a1b2c3d4"
+    half.write_bytes(b"half")
+    os.utime(half, (0, 0))
+    assert keeping.tidy(dry_run=True).half_stored == 0
+    assert half.exists()
+    assert keeping.tidy().half_stored == 1
+    assert not half.exists()
+    assert storage.thumbnails().get(key) == b"a picture"
