@@ -9,10 +9,26 @@ from pathlib import Path
 import pytest
 from loopback import FreePace, Site, eventually
 from sqlalchemy import text
+from tables import put, rows
 
-from miles import collecting, db, drafts, importing, items, removal, rollups, storage, thumbnails, tombstones, watchlist
+from miles import (
+    collecting,
+    db,
+    drafts,
+    importing,
+    items,
+    kept,
+    removal,
+    rollups,
+    storage,
+    thumbnails,
+    tombstones,
+    watchlist,
+)
 from miles.candidates import Candidate, Channel, Observation, Snapshot
+from miles.concepts import Concept, Known, Recommendation, Request, Usage
 from miles.errors import MilesError, SourceError
+from miles.grounding import Backing, Evidence
 from miles.scrape import Found
 from miles.store import observe
 
@@ -41,16 +57,6 @@ def video(channel: str, number: int, days: float = 1, **facts) -> Observation:
     return Observation(candidate, Snapshot(NOW - timedelta(days=9 - days), 100 * number + int(days)))
 
 
-def put(observations: list[Observation]):
-    with db.transaction("worker") as connection:
-        return observe(connection, observations)
-
-
-def rows(statement: str, **values: object) -> list[tuple]:
-    with db.transaction("owner") as connection:
-        return [tuple(row) for row in connection.execute(text(statement), values)]
-
-
 def remove(what: str, reason: str | None = None) -> removal.Deleted:
     with db.transaction("viewer") as connection:
         found = removal.find(connection, what)
@@ -63,10 +69,10 @@ def two_channels() -> dict[str, str]:
     put([video(channel, number, days) for channel in (GONE, OTHER) for number in range(8) for days in (1, 3)])
     pictures = {}
     for number, (candidate_id,) in enumerate(rows("SELECT candidate_id FROM candidates ORDER BY 1")):
-        kept = thumbnails.keep(b"shared" if number in (0, 8) else bytes([number]))
-        pictures[candidate_id] = kept.sha256
+        stored = thumbnails.keep(b"shared" if number in (0, 8) else bytes([number]))
+        pictures[candidate_id] = stored.sha256
         row = dict.fromkeys(("width", "height", "reason", "error_kind")) | {
-            "candidate_id": candidate_id, "sha256": kept.sha256, "pin": kept.pin, "content_type": "image/png",
+            "candidate_id": candidate_id, "sha256": stored.sha256, "pin": stored.pin, "content_type": "image/png",
             "bytes": 1, "state": "stored",
         }  # fmt: skip
         with db.transaction("worker") as connection:
@@ -92,13 +98,20 @@ def two_channels() -> dict[str, str]:
         items.count(connection, collection_id)
     with db.transaction("viewer", "eve") as connection:
         drafts.save_draft(connection, "Against them", channel_key=f"youtube:{GONE}")
-        concept = {
-            "title": "A concept",
-            "evidence": ["youtube:o0000000001", "youtube:g0000000001", "youtube:o0000000002"],
-            "viral_score": 0.4,
-        }
-        drafts.save_query(connection, "food", "", "offline", [concept])
+        videos = {key: backing(key) for key in ("youtube:o0000000001", "youtube:g0000000001", "youtube:o0000000002")}
+        concept = Concept(
+            "A concept", "h", ("o",), "t", (), f"Behind it: “{videos['youtube:g0000000001'].title}”.", "r", tuple(videos),
+            0.4, 0.1, None, nearest=Known("youtube:g0000000003", "Video g3 of channel g", None), novelty=0.5,
+        )  # fmt: skip
+        evidence = Evidence("food", "topic", tuple(videos.values()), (backing("youtube:g0000000002"),), (), ())
+        kept.save(connection, Recommendation(Request("food"), (concept,), "offline", evidence, "n", Usage(), "m"))
     return pictures
+
+
+def backing(key: str) -> Backing:
+    return Backing(
+        key, f"A title of {key}", f"https://example.org/{key}", f"Channel {key[8]}", f"youtube:{key[8]}", None, None, 1, 0.4, 2
+    )  # fmt: skip
 
 
 def tables() -> list[str]:

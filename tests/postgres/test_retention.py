@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
+from tables import put
 
 from miles import db, metrics, monitor, retention, revisits, rollups, score_candidates, settings
 from miles.candidates import Candidate, Channel, Observation, Snapshot
@@ -32,11 +33,6 @@ def look(name: str, moment: datetime, views: int | None, **facts) -> Observation
         **{"published_at": NOW - 200 * DAY, "media_type": "video", "url": f"https://example.com/{name}", **facts},
     )
     return Observation(candidate, Snapshot(moment, views, **shot), tier, "youtube yt-dlp-2026.10.26")
-
-
-def put(observations: list[Observation]) -> None:
-    with db.transaction("worker") as connection:
-        observe(connection, observations)
 
 
 def moments(name: str = "v") -> list[datetime]:

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import Connection, text
+from tables import put
 
 from miles import db, metrics, patterns, rollups
 from miles.candidates import Candidate, Channel, Observation, Snapshot
-from miles.store import observe
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
@@ -27,11 +27,6 @@ def seen(video: str, age: float, views: int | None, **facts) -> Observation:
         **{"media_type": "video", **facts},
     )
     return Observation(candidate, Snapshot((published or NOW) + timedelta(days=age), views, **shot))
-
-
-def put(observations: list[Observation]) -> None:
-    with db.transaction("worker") as connection:
-        observe(connection, observations)
 
 
 def measured(connection: Connection) -> dict[str, tuple]:
