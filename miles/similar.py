@@ -164,6 +164,23 @@ def keys_like(connection: Connection, candidate_id: str, n: int, filters: Filter
     return _nearest(connection, *found, n=n, filters=filters, per_channel=None, leave_out=[candidate_id])
 
 
+def keys_to_title(
+    connection: Connection,
+    model: Embedder,
+    title: str,
+    n: int,
+    filters: Filters = Filters(),  # noqa: B008  # frozen
+) -> dict[str, float]:
+    """The `n` videos that pass the filters and whose titles lie nearest to any words: id -> likeness, nearest first.
+
+    Channels may come as often as they do. Raises MilesError where there is no pgvector.
+    """
+    name = encoder(model.manifest)
+    if name is None or not title.strip():
+        return {}
+    return _nearest(connection, model.embed_titles([title])[0], name, n=n, filters=filters, per_channel=None)
+
+
 def _nearest(
     connection: Connection,
     vector: np.ndarray,
@@ -173,7 +190,7 @@ def _nearest(
     took_off: bool | None = None,
     filters: Filters,
     per_channel: int | None,
-    leave_out: Collection[str],
+    leave_out: Collection[str] = (),
 ) -> dict[str, float]:
     """As `nearest`: id -> likeness, nearest first."""
     if not _has_table(connection):

@@ -14,6 +14,148 @@ NEAR_COPY = 0.82  # similarity from which a title only rewords another
 SMALL = frozenset(
     {"a", "an", "and", "as", "at", "but", "by", "for", "from", "in", "is", "it", "of", "on", "or", "the", "to", "vs"}
 )
+# Words that stand before a common noun, and those that stand before any noun: what follows one is no verb.
+ARTICLES = frozenset(
+    ["a", "an", "the", "my", "your", "his", "her", "our", "their", "this", "these", "those", "every", "each"]
+)
+LEADS = ARTICLES | frozenset(
+    [
+        "that",
+        "no",
+        "with",
+        "without",
+        "of",
+        "from",
+        "at",
+        "on",
+        "in",
+        "by",
+        "and",
+        "vs",
+        "el",
+        "la",
+        "los",
+        "las",
+        "un",
+        "una",
+        "en",
+        "de",
+        "con",
+        "der",
+        "die",
+        "das",
+        "ein",
+        "eine",
+        "mit",
+        "im",
+        "le",
+        "les",
+        "des",
+        "du",
+        "dans",
+        "avec",
+        "o",
+        "os",
+        "as",
+        "um",
+        "uma",
+        "no",
+        "na",
+        "com",
+        "il",
+        "lo",
+        "gli",
+        "di",
+        "con",
+    ]
+)
+_IRREGULAR = {
+    **{f"{word}s": word for word in (
+        "movie", "cookie", "zombie", "selfie", "brownie", "smoothie", "veggie", "hoodie", "pie", "tie", "genie", "rookie",
+        "newbie", "calorie", "birdie", "foodie", "shoe", "toe", "canoe", "house", "horse", "nurse", "cause", "rose",
+        "nose", "dose", "purse", "case", "base", "vase", "phase", "phrase", "exercise", "bruise", "cruise", "cheese",
+        "sauce", "piece", "space", "place", "face", "race", "dance", "fence", "axe", "ache", "cache", "size", "prize", "maze",
+    )},
+    "people": "person", "men": "man", "women": "woman", "children": "child", "kids": "kid", "feet": "foot",
+    "teeth": "tooth", "mice": "mouse", "knives": "knife", "wives": "wife", "leaves": "leaf", "wolves": "wolf",
+    "potatoes": "potato", "tomatoes": "tomato", "heroes": "hero",
+}  # fmt: skip
+_NO_PLURALS = frozenset(
+    [
+        "series",
+        "species",
+        "news",
+        "lens",
+        "texas",
+        "mars",
+        "chaos",
+        "always",
+        "yes",
+        "this",
+        "his",
+        "was",
+        "has",
+        "does",
+        "hers",
+        "bias",
+        "atlas",
+        "gas",
+        "bus",
+        "plus",
+        "minus",
+        "pancreas",
+        "christmas",
+        "canvas",
+        "is",
+        "las",
+        "los",
+        "mas",
+        "más",
+        "des",
+        "les",
+        "das",
+    ]
+)
+_NO_VERBS = frozenset(
+    [
+        "king",
+        "ring",
+        "thing",
+        "spring",
+        "string",
+        "wing",
+        "pudding",
+        "building",
+        "wedding",
+        "evening",
+        "morning",
+        "ceiling",
+        "clothing",
+        "painting",
+        "drawing",
+        "bread",
+        "seed",
+        "speed",
+        "weed",
+        "breed",
+        "need",
+        "shed",
+        "sled",
+        "family",
+        "italy",
+        "belly",
+        "jelly",
+        "fly",
+        "ally",
+        "july",
+        "assembly",
+        "butterfly",
+        "anomaly",
+        "monopoly",
+        "kindred",
+        "hundred",
+    ]
+)
 PROMPTS = Path(__file__).parent / "prompts"
 
 
@@ -42,6 +184,50 @@ def similarity(one: str, other: str) -> float:
         return float(one.strip() == other.strip())
     together = len(set(a) & set(b)) / len(set(a) | set(b))
     return max(together, SequenceMatcher(None, " ".join(a), " ".join(b), autojunk=False).ratio())
+
+
+def alike(one: str, other: str, limit: float = NEAR_COPY) -> bool:
+    """Whether `similarity` reaches a limit, told fast where it clearly does not."""
+    a, b = words(one), words(other)
+    if a and b and len(set(a) & set(b)) < limit * len(set(a) | set(b)):
+        matcher = SequenceMatcher(None, " ".join(a), " ".join(b), autojunk=False)
+        if matcher.real_quick_ratio() < limit or matcher.quick_ratio() < limit:
+            return False
+    return similarity(one, other) >= limit
+
+
+def singular(word: str) -> str:
+    """An English word without its plural ending; other words as they are, or without an s that they don't miss."""
+    if word in _IRREGULAR:
+        return _IRREGULAR[word]
+    if len(word) < 4 or not word.isascii() or word in _NO_PLURALS or word.endswith(("ss", "us", "is", "ics")):
+        return word
+    if word.endswith("ies"):
+        return f"{word[:-3]}y"
+    if word.endswith(("ches", "shes", "xes", "sses", "zzes")):
+        return word[:-2]
+    return word[:-1] if word.endswith("s") else word
+
+
+def plural(phrase: str) -> bool:
+    """Whether the last word of an English phrase names several: "street dogs"."""
+    said = words(phrase)
+    return bool(said) and singular(said[-1]) != said[-1]
+
+
+def attribute(phrase: str) -> str:
+    """A phrase as it stands before a noun: "dogs" in "dog mistakes"."""
+    head, space, last = phrase.rpartition(" ")
+    one = singular(last.casefold())
+    if one == last.casefold() or last.casefold() in ("people", "men", "women", "children"):
+        return phrase
+    return f"{head}{space}{last[: len(one)] if last.casefold().startswith(one) else one}"
+
+
+def verbal(phrase: str) -> bool:
+    """Whether the last word of a phrase looks like a verb form or an adverb of English: "cooking", "turned", "slowly"."""
+    last = (words(phrase) or [""])[-1]
+    return len(last) >= 5 and last.endswith(("ing", "ed", "ly")) and last not in _NO_VERBS
 
 
 def short(title: str) -> str:
