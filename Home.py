@@ -33,6 +33,15 @@ if __name__ == "Home":  # the server's import, not a visitor's run
 else:
     from ui import page
 
+    # Before the navigation: a page's own icon as the tab's would be fetched from Google.
+    st.set_page_config(
+        page_title="Miles",
+        page_icon=FOLDER / "ui" / "mark.svg",
+        layout="wide",
+        menu_items={
+            "About": "Miles collects short videos, scores them with an embedded model and shows what takes off."
+        },
+    )
     st.logo(FOLDER / "ui" / "logo.svg", size="large", icon_image=FOLDER / "ui" / "mark.svg")
 
     here = st.navigation(
@@ -102,13 +111,6 @@ else:
             ],
         }
     )
-    st.set_page_config(
-        page_title=f"{here.title} · Miles",
-        page_icon=FOLDER / "ui" / "mark.svg",
-        layout="wide",
-        menu_items={
-            "About": "Miles collects short videos, scores them with an embedded model and shows what takes off."
-        },
-    )
+    st.set_page_config(page_title=f"{here.title} · Miles")
     with page.frame(here.url_path):
         here.run()

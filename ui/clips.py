@@ -12,7 +12,7 @@ from miles.clip_facts import Probe
 from miles.clips import Clip, KeptFrame
 from miles.errors import MilesError
 from miles.lab import Verdict
-from ui import charts, create, data, page, pictures, score_lab, words
+from ui import charts, create, data, links, page, pictures, score_lab, words
 
 LIVE = "1s"  # between two looks at a clip that is being read
 TYPES = [
@@ -293,7 +293,7 @@ def _take_away(one: Clip, listed: list[tuple[KeptFrame, bytes, Verdict | None]])
             help=f"The first {lab.MOST_PICTURES}, beside as many titles as you like.",
         ):  # fmt: skip
             score_lab.offer_frames([frame.sha256 for frame, _, _ in listed[: lab.MOST_PICTURES]])
-            st.switch_page("pages/score_lab.py", query_params={"draft": one.title} if one.title else None)
+            links.go("pages/score_lab.py", {"draft": one.title} if one.title else {})
         st.download_button(
             "Best frame" if listed[0][2] else "First frame", jpeg, f"frame-{best.at:.2f}s.jpg", "image/jpeg", icon=":material/download:",
             on_click="ignore", help="In the size of a thumbnail: at most 1280 pixels wide or high.",

@@ -79,16 +79,19 @@ def arrive(page: str, *, filtering: Collection[str], filters: Collection[str]) -
     memory.arrivals += 1
     memory.drawn = set()
     asked = parse_qsl(context.query_string, keep_blank_values=True)
-    before, named = split(context.query_string, memory.offered.get(page, ()), memory.bound.get(left, ()))
+    going, memory.going = memory.going, None
+    if going is None:
+        before, named = split(context.query_string, memory.offered.get(page, ()), memory.bound.get(left, ()))
+    else:
+        before, named = [], going
     shown = memory.shown.setdefault(left, [])
     if not context.is_history_navigation:
         changed = {key for key, _ in before}
         shown[:] = [*before, *(pair for pair in shown if pair[0] not in changed)]
     if left in filtering:
         memory.filters = [pair for pair in shown if pair[0] in filters]
-    going, memory.going = memory.going, None
-    wanted = asked if context.is_history_navigation else named if going is None else going
-    if going is None and not context.is_history_navigation and not named:
+    wanted = asked if context.is_history_navigation else named
+    if not context.is_history_navigation and not named:
         wanted = [pair for pair in memory.shown.get(page, ()) if pair[0] not in PASSING]
         if page in filtering:
             wanted = [*memory.filters, *(pair for pair in wanted if pair[0] not in filters)]

@@ -68,7 +68,8 @@ def settle(page: Page) -> None:
     """Wait until the page has a title, and nothing runs or is a skeleton any more."""
     page.wait_for_selector("h1, [data-testid=stAlert]")
     page.wait_for_function(
-        "() => !document.querySelector('[data-testid=stStatusWidget], [data-testid=stSkeleton], [data-stale=true]')"
+        "() => document.querySelector('[data-testid=stApp][data-test-script-state=notRunning]')"
+        " && !document.querySelector('[data-testid=stStatusWidget], [data-testid=stSkeleton], [data-stale=true]')"
         " && [...document.images].every(image => image.complete)"
     )
     page.wait_for_timeout(600)  # plotly draws after its data came

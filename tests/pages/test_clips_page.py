@@ -92,6 +92,22 @@ def test_frames_that_differ_less_than_the_noise_are_a_tie_and_a_title_ranks_them
     assert said.count("=2. 20 in 100") == 2
 
 
+@pytest.mark.parametrize("title", ["Street food", ""])
+def test_frames_go_to_the_score_lab_beside_the_title_of_the_clip(visit: Visit, data: bytes, title: str) -> None:
+    app = visit("score_lab", draft="What I wrote before")
+    app = app.switch_page("pages/clips.py").run()
+    if title:
+        app.text_input(key="clip-title").set_value(title).run()
+    app = upload(app, data)
+    carry_out()
+    app.run()
+    next(one for one in app.button if one.label == "Judge these in the Score lab").click().run()
+    assert not app.exception
+    assert app.title[0].value == "Score lab"
+    assert app.text_input(key="draft").value == (title or "What I wrote before")
+    assert "frame 1" in texts(app)
+
+
 def test_without_measured_winners_no_advice_is_given(visit: Visit, data: bytes) -> None:
     app = upload(visit("clips"), data)
     carry_out()
