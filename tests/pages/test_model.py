@@ -7,6 +7,7 @@ import pytest
 import streamlit as st
 from sqlalchemy import text
 from streamlit.testing.v1 import AppTest
+from tables import change
 
 from miles import calibration, db, monitor, registry, rollups, scoring
 from miles.calibration import Bin, Check, Coverage, Interval, Shift
@@ -19,17 +20,12 @@ SHIPPED = registry.read_manifest(scoring.DEFAULT_FOLDER)["version"]
 
 
 def said(app: AppTest) -> str:
-    shown = [*app.title, *app.subheader, *app.markdown, *app.caption, *app.error, *app.warning, *app.code, *app.toast]
+    shown = [*app.title, *app.header, *app.markdown, *app.caption, *app.error, *app.warning, *app.code, *app.toast]
     return "\n".join(str(part.value) for part in shown).replace("\\", "")
 
 
 def metrics(app: AppTest) -> dict[str, str]:
     return {one.label: one.value for one in app.metric}
-
-
-def execute(statement: str, **values: object) -> None:
-    with db.transaction("owner") as connection:
-        connection.execute(text(statement), values)
 
 
 def refresh(now: datetime = NOW) -> None:
@@ -42,7 +38,7 @@ def versions(database: str) -> None:
     """The shipped version in force; another one in its shadow."""
     registry.forget()
     registry.active_model()
-    execute(
+    change(
         "INSERT INTO model_versions (model_version, manifest, state)"
         " SELECT 'next', manifest, 'shadow' FROM model_versions"
     )
@@ -50,31 +46,31 @@ def versions(database: str) -> None:
 
 def videos(n: int) -> None:
     """As many videos of as many channels, scored by both versions; the shadow scores the first ones higher."""
-    execute(
+    change(
         "INSERT INTO channels (channel_key, platform, channel_id, first_seen_at, last_seen_at)"
         " SELECT 'youtube:c' || i, 'youtube', 'c' || i, now(), now() FROM generate_series(1, :n) AS i",
         n=n,
     )
-    execute(
+    change(
         "INSERT INTO candidates (candidate_id, platform, video_id, title, channel_key, tier, source, first_seen_at,"
         " last_seen_at, published_at) SELECT 'youtube:v' || i, 'youtube', 'v' || i, 'Video *' || i || '*',"
         " 'youtube:c' || i, 'full', 'test', now(), now(), now() - interval '9 days' FROM generate_series(1, :n) AS i",
         n=n,
     )
-    execute(
+    change(
         "INSERT INTO scores (candidate_id, model_version, mode, viral_score, base_rate, predicted_velocity,"
         " velocity_low, velocity_high, scored_change)"
         " SELECT candidate_id, model_versions.model_version, 'candidate',"
         " least(substr(video_id, 2)::float / 500 + CASE WHEN state = 'shadow' AND video_id < 'v2' THEN 0.3 ELSE 0 END, 1),"
         " 0.1, substr(video_id, 2)::float, 1, 1000, changed_at FROM candidates CROSS JOIN model_versions"
     )
-    execute("UPDATE candidates SET scored_change = changed_at, model_version = :v, viral_score = 0.2", v=SHIPPED)
+    change("UPDATE candidates SET scored_change = changed_at, model_version = :v, viral_score = 0.2", v=SHIPPED)
 
 
 def outcomes(n: int, basis: str = "foresight", *, version: str = SHIPPED) -> None:
     """What a version foretold of the first n videos, and what came of it: 3 in 10 happen. The shipped version says
     0.3 of each, another one knows."""
-    execute(
+    change(
         "INSERT INTO forecasts (candidate_id, model_version, basis, observed_day, observed_at, scored_at, views, age_band,"
         " viral_score, base_rate, threshold, predicted_velocity, velocity_low, velocity_high, outcome_at, velocity)"
         " SELECT 'youtube:v' || i, :version, :basis, CAST(:at AS date), :at, :at + interval '1 min', 1000, '6-12h',"
@@ -192,7 +188,7 @@ def test_the_shadow_is_compared_and_its_movers_lead_to_their_details(visit: Visi
 def test_a_shadow_that_has_not_scored_is_said_to_be_so(visit: Visit) -> None:
     refresh()
     assert "next has not scored enough to be compared" in said(visit("model", show="Shadow"))
-    execute("UPDATE model_versions SET state = 'retired' WHERE state = 'shadow'")
+    change("UPDATE model_versions SET state = 'retired' WHERE state = 'shadow'")
     import streamlit as st
 
     st.cache_data.clear()
@@ -242,7 +238,7 @@ def test_another_version_is_chosen_by_the_address(visit: Visit) -> None:
 @pytest.mark.usefixtures("versions")
 def test_the_history_tells_who_changed_what(visit: Visit) -> None:
     with db.transaction("worker") as connection:
-        execute("UPDATE model_versions SET state = 'retired' WHERE state = 'shadow'")
+        change("UPDATE model_versions SET state = 'retired' WHERE state = 'shadow'")
         registry.activate(connection, scoring.DEFAULT_FOLDER, "ann *b*")
     app = visit("model", show="History")
     assert not app.exception
@@ -318,8 +314,8 @@ def test_published_drafts_are_counted_until_there_are_enough_to_be_judged(versio
     refresh()
     assert "Drafts that were published" not in said(visit("model"))
     videos(120)
-    execute("INSERT INTO users (user_id) VALUES ('ada')")
-    execute(
+    change("INSERT INTO users (user_id) VALUES ('ada')")
+    change(
         "INSERT INTO drafts (user_id, title, viral_score, base_rate, predicted_views, views_low, views_high, published_url,"
         " published_key, linked_at) SELECT 'ada', 'Secret plan ' || i, 0.1, 0.1, 10, 5, 20, 'https://youtu.be/' || i,"
         " 'youtube:v' || i, now() FROM generate_series(1, 120) AS i"
@@ -328,13 +324,13 @@ def test_published_drafts_are_counted_until_there_are_enough_to_be_judged(versio
         "INSERT INTO draft_outcomes SELECT draft_id, published_key, now(), now(), 12, 1, draft_id % 10 = 0, true"
         " FROM drafts ORDER BY draft_id LIMIT :n ON CONFLICT DO NOTHING"
     )
-    execute(tell, n=30)
+    change(tell, n=30)
     refresh()
     st.cache_data.clear()
     shown = said(visit("model"))
     assert "Drafts that were published" in shown
     assert "120 drafts of all users and versions linked to a video: of 30 the first day is known" in shown
-    execute(tell, n=120)
+    change(tell, n=120)
     refresh()
     st.cache_data.clear()
     shown = said(visit("model"))
