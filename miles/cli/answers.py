@@ -7,14 +7,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
 people = Console(stderr=True)
@@ -52,10 +44,29 @@ def answer(as_json: bool, document: dict[str, Any], title: str) -> None:
 
 
 @contextmanager
-def progress(text: str, *counts: ProgressColumn) -> Iterator[Callable[[float, float | None], None]]:
-    """A progress bar on stderr; yields `report(done, total)`."""
-    counts = counts or (MofNCompleteColumn(),)
-    columns = (TextColumn("{task.description}"), BarColumn(), *counts, TimeRemainingColumn())
+def progress(text: str, *, percent: bool = False) -> Iterator[Callable[[float, float | None], None]]:
+    """A progress bar on stderr, with counts or the share that is done; yields `report(done, total)`."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    count = TaskProgressColumn() if percent else MofNCompleteColumn()
+    columns = (TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn())
     with Progress(*columns, console=people, transient=True, disable=not people.is_terminal) as bar:
         task = bar.add_task(text, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def doing(text: str) -> Iterator[Callable[[str], None]]:
+    """What is being done, on stderr, for as long as it takes; yields `describe(text)`."""
+    if not people.is_terminal:
+        yield lambda _: None
+        return
+    with people.status(escape(text)) as status:
+        yield lambda said: status.update(escape(said))

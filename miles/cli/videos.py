@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import TaskProgressColumn
 
 from miles import db, settings
 from miles.cli.answers import answer, complain, people, progress, remark
@@ -41,7 +40,7 @@ def import_(
             )
         pairs[ours.strip()] = theirs.strip()
     db.ready()
-    with progress("Importing", TaskProgressColumn()) as report:
+    with progress("Importing", percent=True) as report:
         outcome = importing.import_files(
             files, mapping=pairs, dry_run=dry_run, on_progress=lambda at: report(at.fraction, 1.0)
         )
