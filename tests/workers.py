@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 
 from miles.settings import PROJECT
 
@@ -23,6 +24,21 @@ for line in sys.stdin:
     else:
         print(os.waitstatus_to_exitcode(os.waitpid(int(number), 0)[1]), flush=True)
 """
+
+
+SLACK = 1.0  # seconds that a busy machine may need to send what it has the permit for
+
+
+def check_pace(asked: Iterable[float], budget: int, delay: float) -> None:
+    """All of a budget was asked, and no more, and no two of them (moments in seconds) closer than the pace lets them.
+
+    Of any two, however far apart: workers that kept the pace each for itself would be several times as fast.
+    """
+    moments = sorted(asked)
+    assert len(moments) == budget
+    for number, first in enumerate(moments):
+        for distance, later in enumerate(moments[number:]):
+            assert later - first >= distance * delay - SLACK
 
 
 class Workers:
