@@ -22,8 +22,8 @@ from miles import browse, patterns, rollups, similar, wording
 from miles.browse import Filters
 
 MOST_WORDS = 8  # of a topic in a search; more only slow it down
-BEST = 200  # videos by score, and as many by meaning
-POOL = 600  # other videos of a topic that its vocabulary is read from: enough for stable shares, 30 ms to read
+BEST = 150  # videos by score, and as many by meaning
+POOL = 400  # other videos of a topic that its vocabulary is read from: enough for stable shares, 30 ms to read
 MANY = 6_000  # videos with the words: up to here all are looked at (30 ms), beyond it an index is walked along
 WINNERS, FLOPS = 24, 8
 FEW = 8  # winners; with fewer, the score is not asked for
@@ -200,7 +200,7 @@ def gather(
     known = _videos(connection, [*best, *alike, *others])
     if any(not video.sample for video in known.values()):
         known = {key: video for key, video in known.items() if not video.sample}  # invented videos back nothing real
-    spoken = language or _language(topic, list(known.values()))
+    spoken = language or _language(topic, [] if reach == "everything" else list(known.values()))
     same = {k: v for k, v in known.items() if (v.language or spoken).split("-")[0] == spoken.split("-")[0]}
     pool = same if len(same) >= ENOUGH else known  # words and examples in another language help little
     ranked = sorted(fused(best, list(alike)).items(), key=lambda pair: -pair[1])
@@ -437,7 +437,7 @@ def vocabulary(videos: Sequence[Backing], topic: str, most: int = 24) -> tuple[T
             len(by_channel),
             None if gain is None else math.exp(gain),
             tuple(sorted((v for v in backed if v.above_usual), key=strength, reverse=True)[:4]),
-            noun=ends[key] >= 0.5 * len(backed)
+            noun=ends[key] >= 0.6 * len(backed)
             and (led[key] >= 0.15 * len(backed) or (" " in key and not wording.verbal(key)) or wording.foreign(key)),
             common=articled[key] >= 0.1 * len(backed),
             measured=len(known),
@@ -633,9 +633,12 @@ def _language(topic: str, videos: Sequence[Backing]) -> str:
     named = Counter(video.language.split("-")[0] for video in videos if video.language)
     if named:
         leading, number = named.most_common(1)[0]
-        if wording.foreign(topic) or (number >= ENOUGH and number >= 0.6 * named.total()):
+        clear = number >= ENOUGH and number >= 0.6 * named.total()
+        if wording.foreign(topic) or clear or (number == named.total() > 1):
             return leading
-    return "und" if wording.foreign(topic) else "en"
+    if not wording.foreign(topic):
+        return "en"
+    return "hi" if re.search("[\u0900-\u097f]", topic) else "und"
 
 
 def _diverse(videos: Sequence[Backing], most: int) -> tuple[Backing, ...]:

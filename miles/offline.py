@@ -26,9 +26,11 @@ LIST_NUMBERS = (3, 5, 7, 10)  # for lists, where the topic's titles have none
 LONGEST_LIST = 12  # greater numbers count something else
 TIMES = ("24 hours", "7 days", "30 days")  # where the topic's titles have none
 LONGEST_NAMED = 50  # characters of a topic in a title; of a longer one the first words
+CALM = "calm"  # frames of this vibe alone are for those who ask for it
+WRITTEN = 3  # titles with the topic inside a sentence, to tell how it is spelt
 ACRONYM = 4  # letters of the longest topic that may be one
 ENOUGH = 8  # videos of which lengths are told
-BARE = 4  # of so many drafts one may be a frame with nothing in it but the topic, while others are left
+BARE = 10  # of so many drafts one may be a frame with nothing in it but the topic, while others are left
 OUTRIGHT = 0.5  # share of a word's videos below their channel's usual from which it is a risk
 
 
@@ -114,21 +116,22 @@ def _from_frames(evidence: Evidence, code: str, mood: str | None, chance: random
     terms = _usable(evidence)
     for frame in [*(frames.get(code, ()) if code != "any" else ()), *frames["any"]]:
         template = frame["title"]
-        if kind not in frame.get("for", (kind,)):
+        vibes = frame.get("vibes", ())
+        if kind not in frame.get("for", (kind,)) or (vibes == [CALM] and mood != CALM):
             continue
         for pick in _picks(template, terms):
             slots = _slots(evidence, pick, chance)
-            fit = 0.25 if mood in frame.get("vibes", ()) else -0.35 if frame.get("vibes") and mood else 0.0
+            fit = 0.25 if mood in vibes else -0.35 if vibes and mood else 0.0
             yield Draft(_fill(template, slots), template, frame["shape"], pick, slots, fit=fit)
 
 
 def _picks(template: str, terms: Sequence[Term]) -> list[tuple[Term, ...]]:
     """The terms to fill a template with: none, one or two at a time."""
     slots = set(re.findall(r"\{(\w+)\}", template))
-    if not slots & {"term", "Term", "one", "other", "Other"}:
+    if not slots & {"term", "Term", "other", "Other"}:
         return [()]
     # no article stands before a name: "the Bangkok"
-    common = re.search(r"\b(?:the|every|an?) (?:\{attr\} )?\{(?:term|one)\}", template) is not None
+    common = re.search(r"\b(?:the|every|an?) (?:\{attr\} )?\{term\}", template) is not None
     fitting = [term for term in terms if term.common or not common]
     if slots & {"other", "Other"}:
         return [(a, b) for place, a in enumerate(fitting[:6]) for b in fitting[place + 1 : place + 3]]
@@ -212,7 +215,7 @@ def _spelled(evidence: Evidence) -> str:
         return topic.upper()
     calm = (video.title for video in evidence.winners if not wording.in_title_case([video.title]))
     written = Counter(match[0] for title in calm if (match := search(title)) and not match[0].isupper())
-    return written.most_common(1)[0][0] if written else topic
+    return written.most_common(1)[0][0] if written.total() >= WRITTEN else topic
 
 
 def _brief(topic: str) -> str:
@@ -223,11 +226,7 @@ def _brief(topic: str) -> str:
 
 
 def _named(term: Term, place: str = "term") -> dict[str, str]:
-    return {
-        place: term.text,
-        wording.upper_first(place): wording.upper_first(term.text),
-        **({"one": wording.attribute(term.text)} if place == "term" else {}),
-    }
+    return {place: term.text, wording.upper_first(place): wording.upper_first(term.text)}
 
 
 def _slots(evidence: Evidence, pick: Sequence[Term], chance: random.Random) -> dict[str, str]:
