@@ -17,12 +17,14 @@ recommendations.prefill(user)
 request = recommendations.fields()
 with st.container(horizontal=True, vertical_alignment="center", gap="small"):
     asked = st.button("Get concepts", type=page.strong(), icon=":material/lightbulb:", key="get-concepts")
-    with st.container(gap=None, width="stretch"):
-        recommendations.cost(language_model.configured(), request, user)
+    price = st.container(gap=None, width="stretch")
 
 if asked:
     recommendations.begin(user, request, offline=False)
-if recommendations.settle():
+busy = recommendations.settle()
+with price:  # after what was asked: it is spent by now
+    recommendations.cost(language_model.configured(), request, user)
+if busy:
     recommendations.under_way()
 else:
     recommendations.failure(user)
