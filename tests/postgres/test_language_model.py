@@ -378,7 +378,7 @@ def test_an_answer_cut_off_at_its_limit_keeps_what_is_whole(endpoint: LanguageSe
 def test_an_answer_without_an_end_is_ended(endpoint: LanguageServer):
     enough = language_model.ceiling(3) + 100
     endpoint.turns = [Turn("la " * 2 * enough, stall=enough)]  # nobody waits for what would come then
-    asked = Asked(endpoint)
+    asked = Asked(endpoint, timeout=120.0)
     asked.sentence("cut off")
     assert asked.ledger.usage.requests == 2
     assert asked.ledger.usage.output_tokens <= 2 * enough
