@@ -3,9 +3,10 @@
 import csv
 import io
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 from miles.grounding import Evidence
 
@@ -45,13 +46,18 @@ class Usage:
     input_tokens: int = 0
     output_tokens: int = 0
     seconds: float = 0.0
+    estimated: bool = False  # not all tokens were counted by the server
+    cost_usd: float | None = 0.0  # None: no price is known
 
     def __add__(self, other: "Usage") -> "Usage":
+        costs = (self.cost_usd, other.cost_usd)
         return Usage(
             self.requests + other.requests,
             self.input_tokens + other.input_tokens,
             self.output_tokens + other.output_tokens,
             self.seconds + other.seconds,
+            self.estimated or other.estimated,
+            None if None in costs else sum(cost or 0.0 for cost in costs),
         )
 
 
@@ -130,47 +136,91 @@ class Recommendation:
 
 def to_markdown(recommendation: Recommendation) -> str:
     """The concepts as a document to keep."""
-    vibe = f" ({recommendation.vibe})" if recommendation.vibe else ""
-    lines = [f"# Concepts: {_plain(recommendation.topic + vibe)}", "", recommendation.note]
-    for position, concept in enumerate(recommendation.concepts, start=1):
+    request = recommendation.request
+    vibe = f" ({request.vibe})" if request.vibe else ""
+    facts = [
+        *([f"asked {recommendation.asked_at:%Y-%m-%d %H:%M} UTC"] if recommendation.asked_at else []),
+        *([f"platform {request.platform}"] if request.platform else []),
+        *([f"language {request.language}"] if request.language else []),
+        f"scored by model {recommendation.model_version}",
+    ]
+    places = [concept.place for concept in recommendation.concepts]
+    lines = [
+        f"# Concepts: {_plain(recommendation.topic + vibe)}",
+        "",
+        _plain(recommendation.note),
+        "",
+        f"{_plain('; '.join(facts))}. Places with = are level: they differ by less than a comparison can tell.",
+    ]
+    for concept in recommendation.concepts:
+        tie = "=" if places.count(concept.place) > 1 else ""
         lines += [
             "",
-            f"## {position}. {_plain(concept.title)}",
+            f"## {concept.place}{tie}. {_plain(concept.title)}",
             "",
             f"Score: {concept.viral_score * 100:.0f} in 100, where {concept.base_rate * 100:.0f} in 100 is ordinary.",
             "",
             f"- **Hook:** {_plain(concept.hook)}",
-            *(f"{beat}. {_plain(line)}" for beat, line in enumerate(concept.outline, start=1)),
+            "- **Outline:**",
+            *(f"  {beat}. {_plain(line)}" for beat, line in enumerate(concept.outline, start=1)),
             f"- **Thumbnail:** {_plain(concept.thumbnail_idea)}",
-            f"- **Hashtags:** {' '.join('#' + tag for tag in concept.hashtags)}",
+            f"- **Hashtags:** {_plain(' '.join('#' + tag for tag in concept.hashtags))}",
             f"- **Why:** {_plain(concept.why)}",
-            f"- **Risk:** {_plain(concept.risk)}",
+            *([f"- **Risk:** {_plain(concept.risk)}"] if concept.risk else []),
         ]
+        if concept.nearest is not None:
+            apart = "" if concept.novelty is None else f" ({concept.novelty * 100:.0f} of 100 apart)"
+            lines.append(f"- **Nearest known title:** {_link(concept.nearest.title, concept.nearest.url)}{apart}")
         for key in concept.evidence:
             if video := recommendation.evidence.video(key):
-                named = f"[{_plain(video.title)}]({video.url})" if video.url else _plain(video.title)
-                lines.append(f"- **Backed by:** {named}{f', {_plain(video.channel)}' if video.channel else ''}")
+                by = f", {_plain(video.channel)}" if video.channel else ""
+                lines.append(f"- **Backed by:** {_link(video.title, video.url)}{by}")
     return "\n".join(lines) + "\n"
 
 
+COLUMNS = (
+    "place", "title", "viral_score", "base_rate", "hook", "outline", "thumbnail_idea", "hashtags", "why", "risk",
+    "novelty", "nearest_title", "nearest_url", "evidence", "evidence_titles", "evidence_urls", "topic", "vibe",
+    "platform", "language", "generator", "model_version",
+)  # fmt: skip
+
+
 def to_csv(recommendation: Recommendation) -> str:
-    """The concepts as a table, one a row; lists are joined with " | ", of the nearest known video stands the title.
+    """The concepts as a table, one a row; lists are joined with " | ", what is not known is empty.
 
     A cell that a spreadsheet would take for a formula gets an apostrophe before it.
     """
     out = io.StringIO()
     table = csv.writer(out)
-    table.writerow([column.name for column in fields(Concept)])
-    for concept in recommendation.concepts:
-        values = (getattr(concept, column.name) for column in fields(Concept))
-        cells = [
-            " | ".join(value) if isinstance(value, tuple) else value.title if isinstance(value, Known) else value
-            for value in values
-        ]
-        table.writerow(["'" + cell if isinstance(cell, str) and cell[:1] in "=+-@\t" else cell for cell in cells])
+    table.writerow(COLUMNS)
+    request = recommendation.request
+    for one in recommendation.concepts:
+        videos = [video for key in one.evidence if (video := recommendation.evidence.video(key))]
+        cells = (
+            one.place, one.title, one.viral_score, one.base_rate, one.hook, one.outline, one.thumbnail_idea,
+            one.hashtags, one.why, one.risk, one.novelty, one.nearest and one.nearest.title,
+            one.nearest and one.nearest.url, one.evidence, tuple(video.title for video in videos),
+            tuple(video.url or "" for video in videos), request.topic, request.vibe, request.platform, request.language,
+            recommendation.generator, recommendation.model_version,
+        )  # fmt: skip
+        table.writerow([_cell(cell) for cell in cells])
     return out.getvalue()
 
 
+def _cell(value: str | float | tuple[str, ...] | None) -> str | float:
+    text = " | ".join(value) if isinstance(value, tuple) else "" if value is None else value
+    # https://owasp.org/www-community/attacks/CSV_Injection; some programs look behind leading spaces
+    if isinstance(text, str) and (text.lstrip()[:1] in tuple("=+-@'") or text[:1] in ("\t", "\r", "\n")):
+        return f"'{text}"
+    return text
+
+
+def _link(title: str, url: str | None) -> str:
+    if url is None or not url.startswith(("http://", "https://")):
+        return _plain(title)
+    return f"[{_plain(title)}]({quote(url, safe=':/?&=#%@+,;~!$')})"
+
+
 def _plain(value: str) -> str:
-    """Text that Markdown shows as it is."""
-    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", value)
+    """Text that Markdown shows as it is, on one line."""
+    return re.sub(r"([\\`*_{}\[\]<>|#~$])", r"\\\1", " ".join(value.split()))
