@@ -106,9 +106,8 @@ class Forecasts:
     def of_rows(cls, rows: Sequence[Sequence[Any]]) -> "Forecasts":
         """From rows whose columns begin with the fields in their order; a channel is a text or a number."""
         columns = list(zip(*rows, strict=True)) or [()] * len(fields(cls))
-        numbers = [np.array(column, dtype=np.float64) for column in columns[:7]]
-        numbers[2] = numbers[2].astype(bool)
-        return cls(*numbers, np.array(columns[7], dtype=str), np.array(columns[8], dtype=None if rows else np.int64))
+        kinds = [np.float64, np.float64, bool, *[np.float64] * 4, str, None if rows else np.int64]
+        return cls(*(np.array(column, dtype=kind) for column, kind in zip(columns, kinds, strict=False)))
 
     def __getitem__(self, which: np.ndarray) -> "Forecasts":
         """Those at some places, or those that a mask holds."""
