@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from miles import db, drafts, grounding, jobs, kept, lab, language_model, published, recommend, spending
+from miles import db, drafts, grounding, jobs, kept, lab, language_model, novelty, published, recommend, spending
 from miles.browse import Row
 from miles.concepts import Concept, Known, Recommendation, Request, to_csv, to_markdown
 from miles.drafts import Draft
@@ -452,8 +452,8 @@ def _novelty(concept: Concept, rows: Mapping[str, Row], concept_id: int) -> None
     with st.container(gap=None):
         st.caption(
             "Nearest known title" + ("" if concept.novelty is None else f", {concept.novelty * 100:.0f} of 100 apart"),
-            help="Of all collected videos. The distance is 1 − the cosine of the two titles' vectors: under 15 of 100 a title"
-            " only rewords the other, and is not shown; 40 and more share a subject at most.",
+            help="Of all collected videos. The distance is 1 − the cosine of the two titles' vectors. Up to"
+            f" {(1 - novelty.REWORDING) * 100:.0f} of 100 a title only rewords the other, and is left out.",
         )
         known: Known = concept.nearest
         if (row := rows.get(known.candidate_id)) is not None:
