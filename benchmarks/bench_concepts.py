@@ -21,6 +21,7 @@ import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +107,13 @@ def report(topics: Sequence[str]) -> None:
     backed: list[bool] = []
     known: list[int] = []
     seconds: list[float] = []
+    lookups: list[float] = []
     for topic in topics:
         with db.transaction("viewer", USER) as connection:
+            grounding.gather(connection, topic, model=model)
+            begun = time.perf_counter()
             evidence = grounding.gather(connection, topic, model=model)
+            lookups.append(time.perf_counter() - begun)
             ideas = recommend.original(offline.compose(evidence, "", WRITTEN), evidence)
             plain = [template.format(topic=topic) for template in TEMPLATES[: len(ideas)]]
             plain = [title[:1].upper() + title[1:] for title in plain]
@@ -116,9 +121,8 @@ def report(topics: Sequence[str]) -> None:
             bare = [Idea(title, "", (), "", (), "", "", ()) for title in plain]
             made.append((side(connection, model, ideas, evidence), side(connection, model, bare, evidence)))
         known.append(evidence.matched)
-        took, answer = timed(
-            lambda topic=topic: recommend.recommend(model, Request(topic, number=SHOWN), user_id=USER, offline=True)
-        )  # type: ignore[misc]
+        request = Request(topic, number=SHOWN)
+        took, answer = timed(partial(recommend.recommend, model, request, user_id=USER, offline=True))
         seconds.append(took)
         backed += [bool(one.evidence) for one in answer.concepts]
         forget(answer.query_id)
@@ -147,7 +151,10 @@ def report(topics: Sequence[str]) -> None:
         if pairs:
             print(compared(f"{name} ({len(pairs)})", pairs, 2))
     print(f"backed by videos above their channel's usual: {sum(backed)} of {len(backed)} concepts shown")
-    print(f"a request, s: p50 {np.quantile(seconds, 0.5):.2f}, p95 {np.quantile(seconds, 0.95):.2f}")
+    for name, taken in (("a request", seconds), ("of it the evidence", lookups)):
+        print(
+            f"{name}, s: p50 {np.quantile(taken, 0.5):.2f}, p95 {np.quantile(taken, 0.95):.2f}, worst {max(taken):.2f}"
+        )
 
 
 def side(connection: Any, model: Any, ideas: Sequence[Any], evidence: Any) -> Side:

@@ -9,6 +9,7 @@ FEW are, those follow that are above their channel's usual whatever their score.
 import itertools
 import math
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -238,7 +239,7 @@ def gather(
         numbers=numbers(of_topic),
         times=times(of_topic),
         matched=len(known),
-        by_meaning=len(known.keys() - set(best) - set(others)),
+        by_meaning=sum(not says(known[key].title, sought) for key in alike if key in known),
         lengths=lengths(of_topic),
         several=plural(of_topic, topic),
         before=before,
@@ -260,6 +261,16 @@ def typed(words: Sequence[str], *, some: bool = False) -> str:
         whole = len(stem) >= 5 or not stem.isascii()
         places.append(f"{stem}*" if whole else " OR ".join(dict.fromkeys((word, stem, f"{stem}s"))))
     return " OR ".join(places) if some else " ".join(places)
+
+
+def says(title: str, words: Sequence[str]) -> bool:
+    """Whether a title has all of some words, as a search of them has it. Pure."""
+    stems = [wording.singular(word) for word in words]
+    said = wording.words(unicodedata.normalize("NFKC", title))
+    return all(
+        any(word.startswith(stem) if len(stem) >= 5 else wording.singular(word) == stem for word in said)
+        for stem in stems
+    )
 
 
 def fused(*rankings: Sequence[str]) -> dict[str, float]:

@@ -46,6 +46,11 @@ class Draft:
     phrases: tuple[Phrase, ...] = ()
     fit: float = 0.0  # to the vibe
 
+    @property
+    def parts(self) -> "tuple[Phrase | Term, ...]":
+        """What it is made of that was mined."""
+        return (*self.phrases, *self.pick)
+
 
 def compose(
     evidence: Evidence,
@@ -182,7 +187,7 @@ def _longer(drafts: Iterable[Draft], evidence: Evidence) -> list[Draft]:
 def _weight(title: str, draft: Draft, evidence: Evidence, english: bool) -> float:
     """What speaks for a title before the model is asked: lifts of its patterns and words, as logarithms."""
     weight = draft.fit + 0.3 * bool(draft.pick) + 0.3 * bool(draft.phrases)
-    weight += sum(math.log(part.lift) for part in (*draft.pick, *draft.phrases) if part.lift)
+    weight += sum(math.log(part.lift) for part in draft.parts if part.lift)
     weight += sum(math.log(lift.lift) for lift in carried(title, evidence.patterns))
     usual = evidence.lengths.winners_title if evidence.lengths else None
     if usual and not usual.low <= len(title) <= usual.high:
@@ -312,7 +317,7 @@ def _seconds(spread: Spread) -> str:
 def _why(title: str, draft: Draft, backing: Sequence[Backing], evidence: Evidence) -> str:
     """What speaks for a title, with its numbers; an association, never a promise."""
     parts = [f"{_measured(lift)}." for lift in carried(title, evidence.patterns) if lift.low > 1][:2]
-    for part in (*draft.phrases, *draft.pick)[:2]:
+    for part in draft.parts[:2]:
         lifted = f", {part.lift:.2f}× the topic's average" if part.lift is not None else ""
         parts.append(f"“{part.text}” is in {part.videos} titles of {part.channels} channels on this topic{lifted}.")
     strongest = max(backing, key=strength, default=None)

@@ -65,7 +65,7 @@ def recommend(
     request = checked(request)
     say = on_progress or (lambda _: None)
     writer = None if offline else language_model.configured()
-    fingerprint = writer and spending.fingerprint(request, writer.name, writer.place, model.version)
+    fingerprint = spending.fingerprint(request, writer.name, writer.place, model.version) if writer else None
     if fingerprint and not fresh:
         with db.transaction("viewer", user_id) as connection:
             earlier = kept.same(connection, fingerprint, datetime.now(UTC) - spending.REMEMBERED)

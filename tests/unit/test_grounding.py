@@ -161,3 +161,16 @@ def test_backing_is_on_the_topic_and_shares_most_with_the_title():
     assert "night market" in best.title
     assert grounding.backing_of("Night market", (), replace(known, reach="everything")) == []
     assert grounding.backing_of("Night market", (), Evidence("x", "nothing", (), (), LIFTS, ())) == []
+
+
+@pytest.mark.parametrize(
+    ("title", "found"),
+    [
+        ("The DOGS of the street", True),
+        ("A dog in Streets", True),
+        ("Streets and a dogma", False),
+        ("Only a dog", False),
+    ],
+)
+def test_a_title_that_has_the_words_was_not_found_by_its_meaning_alone(title: str, found: bool):
+    assert grounding.says(title, ["dogs", "street"]) is found
