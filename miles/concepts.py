@@ -195,11 +195,12 @@ def to_csv(recommendation: Recommendation) -> str:
     table.writerow(COLUMNS)
     request = recommendation.request
     for one in recommendation.concepts:
+        near = one.nearest
         videos = [video for key in one.evidence if (video := recommendation.evidence.video(key))]
         cells = (
             one.place, one.title, one.viral_score, one.base_rate, one.hook, one.outline, one.thumbnail_idea,
-            one.hashtags, one.why, one.risk, one.novelty, one.nearest and one.nearest.title,
-            one.nearest and one.nearest.url, one.evidence, tuple(video.title for video in videos),
+            one.hashtags, one.why, one.risk, one.novelty, near.title if near else None, near.url if near else None,
+            one.evidence, tuple(video.title for video in videos),
             tuple(video.url or "" for video in videos), request.topic, request.vibe, request.platform, request.language,
             recommendation.generator, recommendation.model_version,
         )  # fmt: skip
