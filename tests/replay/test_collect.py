@@ -11,17 +11,13 @@ import pytest
 import yt_dlp
 from replaying import Replay
 from sqlalchemy import text
+from tables import rows
 
 from miles import collecting, collection_run, db, scrape, settings, storage, targets
 
 pytestmark = pytest.mark.usefixtures("database")
 
 SHORTS_CHANNEL = "UCh8gHdtzO2tXd593_bjErWg"  # its Shorts tab is recorded
-
-
-def rows(statement: str, **parameters: object) -> list[tuple]:
-    with db.transaction("viewer") as connection:
-        return [tuple(row) for row in connection.execute(text(statement), parameters)]
 
 
 def asked_directly(replay: Replay, *places: str, **options: object) -> list[dict[str, Any]]:

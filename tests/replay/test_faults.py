@@ -15,6 +15,7 @@ import pytest
 from everything import assert_closed, contents, differences
 from replaying import Replay
 from sqlalchemy import text
+from tables import rows
 
 from miles import collecting, collection_run, db, scrape, thumbnails
 
@@ -76,11 +77,6 @@ def impatience() -> Iterator[None]:
         patch.setattr(scrape, "CALL_TIMEOUT", 4.0)
         patch.setattr(collection_run, "RETRY_WAIT", 0.05)
         yield
-
-
-def rows(statement: str) -> list[tuple]:
-    with db.transaction("viewer") as connection:
-        return [tuple(row) for row in connection.execute(text(statement))]
 
 
 def run(collection_id: int) -> collecting.CollectionReport:

@@ -8,16 +8,12 @@ import pytest
 import yt_dlp
 from replaying import Replay
 from sqlalchemy import text
+from tables import rows
 from yt_dlp.utils import match_filter_func
 
 from miles import collecting, db, health
 
 pytestmark = pytest.mark.usefixtures("database")
-
-
-def rows(statement: str, **parameters: object) -> list[tuple]:
-    with db.transaction("viewer") as connection:
-        return [tuple(row) for row in connection.execute(text(statement), parameters)]
 
 
 @pytest.mark.parametrize(
