@@ -78,7 +78,7 @@ def compose(
     for draft in [*drafts, *_longer(drafts, evidence)]:
         if len(draft.title) <= LONGEST_TITLE:
             title = wording.title_case(draft.title) if capitals else draft.title
-            weighed.append((_weight(title, draft, evidence, english), chance.random(), title, draft))
+            weighed.append((_weight(title, draft, evidence), chance.random(), title, draft))
     weighed.sort(key=lambda entry: (-entry[0], entry[1]))
     ideas: list[Idea] = []
     taken = list(avoid)
@@ -119,7 +119,7 @@ def _from_frames(evidence: Evidence, code: str, mood: str | None, chance: random
     frames = _frames()["frames"]
     kind = _kind(evidence)
     terms = _usable(evidence)
-    for frame in [*(frames.get(code, ()) if code != "any" else ()), *frames["any"]]:
+    for frame in frames["en"] if code == "en" else [*frames.get(code, ()), *frames["any"]]:
         template = frame["title"]
         vibes = frame.get("vibes", ())
         if kind not in frame.get("for", (kind,)) or (vibes == [CALM] and mood != CALM):
@@ -184,7 +184,7 @@ def _longer(drafts: Iterable[Draft], evidence: Evidence) -> list[Draft]:
     ]  # fmt: skip
 
 
-def _weight(title: str, draft: Draft, evidence: Evidence, english: bool) -> float:
+def _weight(title: str, draft: Draft, evidence: Evidence) -> float:
     """What speaks for a title before the model is asked: lifts of its patterns and words, as logarithms."""
     weight = draft.fit + 0.3 * bool(draft.pick) + 0.3 * bool(draft.phrases)
     weight += sum(math.log(part.lift) for part in draft.parts if part.lift)
@@ -192,8 +192,7 @@ def _weight(title: str, draft: Draft, evidence: Evidence, english: bool) -> floa
     usual = evidence.lengths.winners_title if evidence.lengths else None
     if usual and not usual.low <= len(title) <= usual.high:
         weight -= 0.1
-    bare = english and draft.origin in {frame["title"] for frame in _frames()["frames"]["any"]}
-    return weight - 0.6 * bare
+    return weight
 
 
 def _usable(evidence: Evidence) -> list[Term]:
