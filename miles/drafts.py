@@ -4,8 +4,6 @@ Every function takes a connection of `transaction("viewer", user_id)`. Row-level
 rows there are; nothing here filters by user, so nothing here can forget to.
 """
 
-import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -83,18 +81,6 @@ class Upload:
     content_type: str
     size: int  # bytes
     pin: int | None = None  # by which `thumbnails.keep` holds it there until the draft is saved
-
-
-@dataclass(frozen=True, slots=True)
-class SavedQuery:
-    """A request for concepts and what came of it."""
-
-    query_id: int
-    topic: str
-    vibe: str
-    generator: str  # the language model's name, or "offline"
-    asked_at: datetime
-    titles: tuple[str, ...]  # of its concepts, best first
 
 
 def save_draft(
@@ -243,68 +229,7 @@ def _name(written: str | None) -> str | None:
 
 def delete_draft(connection: Connection, draft_id: int) -> bool:
     """Delete a draft and its uploads; False if the user has no such draft."""
-    return _delete(connection, "drafts", "draft_id", draft_id)
-
-
-def save_query(
-    connection: Connection, topic: str, vibe: str, generator: str, concepts: Sequence[Mapping[str, Any]]
-) -> int:
-    """Keep a request with its concepts (each with `evidence` and `viral_score`), best first; returns its id."""
-    remember_user(connection)
-    query_id: int = connection.execute(
-        text(
-            "INSERT INTO queries (user_id, topic, vibe, generator)"
-            " VALUES (current_user_id(), :topic, :vibe, :generator) RETURNING query_id"
-        ),
-        {"topic": topic, "vibe": vibe, "generator": generator},
-    ).scalar_one()
-    for position, concept in enumerate(concepts, start=1):
-        connection.execute(
-            text(
-                "INSERT INTO concepts (query_id, position, concept, evidence, viral_score)"
-                " VALUES (:query_id, :position, CAST(:concept AS jsonb), :evidence, :score)"
-            ),
-            {
-                "query_id": query_id,
-                "position": position,
-                "concept": json.dumps(concept),
-                "evidence": list(concept["evidence"]),
-                "score": concept["viral_score"],
-            },
-        )
-    return query_id
-
-
-def queries(connection: Connection, limit: int = 20) -> list[SavedQuery]:
-    """The user's requests for concepts, newest first."""
-    rows = connection.execute(
-        text(
-            "SELECT query_id, topic, vibe, generator, asked_at,"
-            " array(SELECT concept->>'title' FROM concepts WHERE concepts.query_id = queries.query_id ORDER BY position)"
-            " AS titles"
-            " FROM queries ORDER BY asked_at DESC, query_id DESC LIMIT :limit"
-        ),
-        {"limit": limit},
-    )
-    return [SavedQuery(**{**row, "titles": tuple(row["titles"])}) for row in rows.mappings()]
-
-
-def concepts(connection: Connection, query_id: int) -> list[dict[str, Any]]:
-    """The concepts of one of the user's requests as they were saved, best first; empty if it is not theirs."""
-    return list(
-        connection.scalars(
-            text("SELECT concept FROM concepts WHERE query_id = :query_id ORDER BY position"), {"query_id": query_id}
-        )
-    )
-
-
-def delete_query(connection: Connection, query_id: int) -> bool:
-    """Delete a request and its concepts; False if the user has no such request."""
-    return _delete(connection, "queries", "query_id", query_id)
-
-
-def _delete(connection: Connection, table: str, key: str, value: int) -> bool:
-    return connection.execute(text(f"DELETE FROM {table} WHERE {key} = :value"), {"value": value}).rowcount > 0
+    return connection.execute(text("DELETE FROM drafts WHERE draft_id = :id"), {"id": draft_id}).rowcount > 0
 
 
 def remember_user(connection: Connection) -> None:

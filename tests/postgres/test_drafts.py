@@ -1,4 +1,4 @@
-"""Drafts and saved concepts: kept for their owner, invisible and untouchable for everyone else."""
+"""Drafts: kept for their owner, invisible and untouchable for everyone else."""
 
 import pytest
 from sqlalchemy import text
@@ -7,8 +7,6 @@ from sqlalchemy.exc import ProgrammingError
 from miles import db, drafts
 from miles.drafts import Foretold
 from miles.errors import MilesError
-
-CONCEPT = {"title": "A title", "hook": "A hook", "evidence": ["youtube:a", "youtube:b"], "viral_score": 0.4}
 
 
 @pytest.fixture(autouse=True)
@@ -107,29 +105,3 @@ def test_nobody_sees_or_deletes_the_drafts_of_another():
 def test_without_a_user_nothing_is_saved():
     with pytest.raises(MilesError, match="without a user"), db.transaction("viewer") as connection:
         drafts.save_draft(connection, "Nobody's")
-    with pytest.raises(MilesError, match="without a user"), db.transaction("viewer") as connection:
-        drafts.save_query(connection, "cats", "calm", "offline", [CONCEPT])
-
-
-def test_a_query_keeps_its_concepts_in_order():
-    with db.transaction("viewer", "ada") as connection:
-        query_id = drafts.save_query(
-            connection, "cats", "calm", "offline", [CONCEPT, {**CONCEPT, "title": "Another", "viral_score": 0.2}]
-        )
-    with db.transaction("viewer", "ada") as connection:
-        (query,) = drafts.queries(connection)
-        assert (query.topic, query.vibe, query.generator) == ("cats", "calm", "offline")
-        assert query.titles == ("A title", "Another")
-        assert drafts.concepts(connection, query_id)[0] == CONCEPT
-
-
-def test_nobody_sees_or_deletes_the_queries_of_another():
-    with db.transaction("viewer", "ada") as connection:
-        query_id = drafts.save_query(connection, "cats", "calm", "offline", [CONCEPT])
-    with db.transaction("viewer", "eve") as connection:
-        assert drafts.queries(connection) == []
-        assert drafts.concepts(connection, query_id) == []
-        assert drafts.delete_query(connection, query_id) is False
-    with db.transaction("viewer", "ada") as connection:
-        assert drafts.delete_query(connection, query_id) is True
-        assert drafts.concepts(connection, query_id) == []

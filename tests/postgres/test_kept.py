@@ -1,11 +1,12 @@
 """Requests for concepts as they are kept: whole, for their owner alone, and without videos that were removed."""
 
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.exc import ProgrammingError
 
 from miles import db, drafts, kept, removal, store
@@ -346,3 +347,42 @@ def test_a_draft_that_foretells_what_its_concept_did_counts_from_then_on():
     assert by_title["Then"].created_at < NOW - timedelta(days=2)
     assert by_title["Now"].created_at > NOW - timedelta(days=2)
     assert by_title["Nobody's"].created_at > NOW - timedelta(days=2)
+
+
+def test_what_one_user_keeps_is_found_by_indexes_among_that_of_many():
+    made = saved(fingerprint="f")
+    first, *_ = ids(made.query_id)
+    with db.transaction("viewer", "ada") as connection:
+        drafts.save_draft(connection, "Draft", concept_id=first)
+    with db.transaction("owner") as connection:
+        for statement in (
+            "INSERT INTO users (user_id) SELECT 'user ' || n FROM generate_series(1, 50) AS n",
+            "INSERT INTO queries (user_id, topic, vibe, generator, asked_at, fingerprint, made) SELECT 'user ' || 1 + n % 50, 't', '',"
+            " 'offline', now() - n * interval '1 minute', 'f' || n, 3 FROM generate_series(1, 10000) AS n",
+            "INSERT INTO concepts (query_id, position, concept, evidence, viral_score, starred_at)"
+            " SELECT query_id, n, jsonb_build_object('title', 'x'), '{youtube:x}', 0.1,"
+            " CASE WHEN n = 4 AND query_id % 50 = 0 THEN now() END FROM queries, generate_series(4, 6) AS n"
+            " WHERE user_id <> 'ada'",
+            "INSERT INTO drafts (user_id, title, created_at) SELECT 'user ' || 1 + n % 50, 't', now() - n * interval '1 minute'"
+            " FROM generate_series(1, 10000) AS n",
+            "ANALYZE queries, concepts, drafts",
+        ):
+            connection.execute(text(statement))
+    sent: list[tuple[str, object]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: object, *_: object) -> None:
+        sent.append((statement, parameters))
+
+    with db.transaction("viewer", "ada") as connection:
+        event.listen(connection, "before_cursor_execute", note)
+        kept.recommendation(connection, made.query_id)
+        kept.same(connection, "f", NOW - timedelta(days=1))
+        kept.requests(connection)
+        kept.starred(connection)
+        kept.concept(connection, first)
+        drafts.drafts(connection, query_id=made.query_id)
+        event.remove(connection, "before_cursor_execute", note)
+        assert len(sent) > 6
+        for statement, parameters in sent:
+            plan = "\n".join(row[0] for row in connection.exec_driver_sql(f"EXPLAIN {statement}", parameters))
+            assert not re.search(r"Seq Scan on (queries|concepts|drafts|candidates)", plan), f"{statement}\n{plan}"
