@@ -18,6 +18,7 @@ import pytest
 import yt_dlp
 from replaying import Replay
 from sqlalchemy import text
+from tables import records
 
 from miles import collecting, db, scrape, thumbnails
 
@@ -71,11 +72,6 @@ VIDEOS = dates(*WATCHING)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """They have tests of their own, and would be most of the time of these."""
     monkeypatch.setattr(thumbnails, "missing", lambda connection, addresses: {})
-
-
-def rows(statement: str) -> list[dict[str, Any]]:
-    with db.transaction("viewer") as connection:
-        return [dict(row) for row in connection.execute(text(statement)).mappings()]
 
 
 def forget_all() -> None:
@@ -193,7 +189,7 @@ STORED = """
 
 def differences(direct: list[dict[str, Any]], tier: str) -> dict[str, Any]:
     """Of what is stored what is not as yt-dlp gave it: by video and field (stored, given)."""
-    stored = {row["video_id"]: row for row in rows(STORED)}
+    stored = {row["video_id"]: row for row in records(STORED)}
     found: dict[str, Any] = dict.fromkeys({info["id"] for info in direct} - stored.keys(), "not stored")
     found |= dict.fromkeys(stored.keys() - {info["id"] for info in direct}, "not given")
     for info in direct:
@@ -215,7 +211,7 @@ def differences(direct: list[dict[str, Any]], tier: str) -> dict[str, Any]:
         ):
             wrong["published_about"] = (about, said)
         found |= {info["id"]: wrong} if wrong else {}
-    shots = rows("SELECT video_id, snapshots.views, snapshots.tier, snapshots.source, exact FROM snapshots"
+    shots = records("SELECT video_id, snapshots.views, snapshots.tier, snapshots.source, exact FROM snapshots"
                  " JOIN candidates USING (candidate_id) ORDER BY 1")  # fmt: skip
     given = sorted((info["id"], info.get("view_count"), tier) for info in direct)
     if [(shot["video_id"], shot["views"], shot["tier"]) for shot in shots] != given:
@@ -253,7 +249,7 @@ def test_a_recorded_search_comes_in_as_yt_dlp_reads_it(recorded: Replay, query: 
     for day in SEARCHES[query, params]:
         recorded.faults(as_of=day)
         assert_listed(recorded, f"https://www.youtube.com/results?{urlencode(asked)}")
-    assert rows(STORED)  # of the last day
+    assert records(STORED)  # of the last day
 
 
 @pytest.mark.parametrize(("browse_id", "tab"), LISTS, ids=["-".join(key) for key in LISTS])
@@ -262,7 +258,7 @@ def test_a_recorded_tab_or_playlist_comes_in_as_yt_dlp_reads_it(recorded: Replay
         recorded.faults(as_of=day)
         part = f"channel/{browse_id}/{tab}" if tab else f"playlist?list={browse_id.removeprefix('VL')}"
         assert_listed(recorded, f"https://www.youtube.com/{part}")
-    assert bool(rows(STORED)) != (browse_id in NO_CHANNELS)
+    assert bool(records(STORED)) != (browse_id in NO_CHANNELS)
 
 
 @pytest.mark.parametrize("part", range(PARTS))
