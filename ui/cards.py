@@ -342,39 +342,49 @@ def _score(row: Row) -> None:
 def _numbers(row: Row) -> None:
     with st.grid(4, min_column_width=140, gap="small"):
         st.metric(
-            "Views", words.count(row.views), help=f"{words.MEANING['views']} {words.full(row.views)}", border=True
+            "Views",
+            words.count(row.views),
+            help=f"{words.MEANING['views']} {words.full(row.views)}",
+            border=True,
+            height="stretch",
         )
         st.metric(
             "Measured velocity",
             words.per_day(row.velocity),
             help=_velocity_help(row),
             border=True,
+            height="stretch",
         )
         st.metric(
             "Acceleration",
             words.per_day_each_day(row.acceleration),
-            delta=None if row.growth_change is None else words.change(row.growth_change),
+            # st.metric tells down from up by the hyphen-minus alone
+            delta=None if row.growth_change is None else words.change(row.growth_change).replace("−", "-"),
             delta_description=None if row.growth_change is None else f"from {words.per_day(row.velocity_before)}",
             help=words.MEANING["acceleration"] if row.acceleration is not None else words.MISSING["acceleration"],
             border=True,
+            height="stretch",
         )
         st.metric(
             "Engagement",
             words.percent(row.engagement_rate, 1),
             help=words.MEANING["engagement"] if row.engagement_rate is not None else words.MISSING["engagement"],
             border=True,
+            height="stretch",
         )
         st.metric(
             "Lifetime velocity",
             words.per_day(row.lifetime_velocity),
             help=words.MEANING["lifetime"] if row.lifetime_velocity is not None else words.MISSING["lifetime"],
             border=True,
+            height="stretch",
         )
         st.metric(
             "Predicted velocity",
             words.per_day(row.predicted_velocity),
             help=f"{words.MEANING['predicted_velocity']} Interval {words.interval(row.velocity_low, row.velocity_high, '/day')}.",
             border=True,
+            height="stretch",
         )
         st.metric(
             "Against the channel",
@@ -386,6 +396,7 @@ def _numbers(row: Row) -> None:
                 else words.MISSING["outlier"]
             ),
             border=True,
+            height="stretch",
         )
     if row.outlier_multiple is not None:
         st.caption(

@@ -21,6 +21,11 @@ def spread(scores: Spread) -> str:
     )
 
 
+def _about(share: float) -> str:
+    said = words.in_100(share)
+    return said if said.startswith("under") else f"about {said}"
+
+
 def _below(probability: float) -> str:
     said = words.in_100(probability)
     return said if said.startswith("under") else f"below {said}"
@@ -41,7 +46,7 @@ def groups(by: str, found: Sequence[Spread]) -> str:
         return f"{name(by, ranked[0].group)}: half score {_below(ranked[0].middle)}"
     best, worst = ranked[0], ranked[-1]
     if round(best.middle * 100) == round(worst.middle * 100):
-        return f"Scores hardly differ by {by}: every median is about {words.in_100(best.middle)}"
+        return f"Scores hardly differ by {by}: every median is {_about(best.middle)}"
     return (
         f"{name(by, best.group)} scores highest (median {words.in_100(best.middle)}), "
         f"{name(by, worst.group)} lowest ({words.in_100(worst.middle)})"

@@ -14,14 +14,15 @@ Nothing public tells what the browser asked for, so this module alone reaches in
 tests/browser/test_links.py walks each of these ways.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 import streamlit as st
-from streamlit.runtime.scriptrunner import ScriptRunContext, get_script_run_ctx
+from streamlit.runtime.scriptrunner import RerunException, ScriptRunContext, get_script_run_ctx
 
 Address = Mapping[str, str | Sequence[str]]
 Pairs = list[tuple[str, str]]
@@ -63,11 +64,24 @@ def arrivals() -> int:
     return _memory().arrivals
 
 
-def arrive(page: str, *, filtering: Collection[str], filters: Collection[str]) -> None:
-    """Settle the address, before a page runs.
+@contextmanager
+def settled(page: str, *, filtering: Collection[str], filters: Collection[str]) -> Iterator[None]:
+    """Around a page's run: settles the address, and notes afterwards what the page shows.
 
     `filtering` are the pages that share the fields with the keys `filters`.
     """
+    _arrive(page, filtering, filters)
+    try:
+        yield
+    except RerunException:  # it runs again at once
+        raise
+    except BaseException:  # st.stop is one
+        _leave(page)
+        raise
+    _leave(page)
+
+
+def _arrive(page: str, filtering: Collection[str], filters: Collection[str]) -> None:
     context = get_script_run_ctx()
     memory = _memory()
     left, memory.here = memory.here, page
@@ -121,14 +135,13 @@ def _stay(context: ScriptRunContext, memory: _Memory) -> None:
             context.is_history_navigation = True  # its sense is ours: the address decides, over what the fields hold
 
 
-def leave(page: str) -> None:
-    """Note what the page shows, after it ran; a field that was not drawn any more gives its parameter up."""
+def _leave(page: str) -> None:
     memory = _memory()
     now = _unbind()
     if memory.untold is not None:
         memory.untold = None
         _tell()
-    for key in memory.drawn - now:
+    for key in memory.drawn - now:  # a field that is not drawn any more gives its parameter up
         st.query_params.pop(key, None)
     memory.drawn = now
     memory.bound.setdefault(page, set()).update(now)

@@ -55,8 +55,12 @@ def frame(path: str) -> Iterator[None]:
 
     `path` is the page's in the address.
     """
-    links.arrive(path, filtering=filters.PAGES, filters=filters.EMPTY)
-    with st.container(horizontal_alignment="center"), st.container(width=READING_WIDTH), guard():
+    with (
+        st.container(horizontal_alignment="center"),
+        st.container(width=READING_WIDTH),
+        guard(),
+        links.settled(path, filtering=filters.PAGES, filters=filters.EMPTY),
+    ):
         db.ready()
         worker.ensure()
         state = data.state()
@@ -68,7 +72,6 @@ def frame(path: str) -> Iterator[None]:
             yield
         finally:
             _inside_frame.reset(token)
-        links.leave(path)
 
 
 def header(title: str, context: str | None = None, *, icon: str | None = None, help: str | None = None) -> None:

@@ -274,6 +274,7 @@ def test_details_open_from_the_address_with_snapshots_and_score(visit: Visit) ->
     assert not app.exception
     metrics = {metric.label: metric.value for metric in app.metric}
     assert metrics["Score"].endswith("in 100")
+    assert all("−" not in metric.delta for metric in app.metric)  # with a minus sign the arrow would point up
     assert metrics["Measured velocity"].endswith("/day")
     assert "Base rate 10 in 100" in said(app)
     assert any("snapshots" in caption.value for caption in app.caption)
