@@ -330,10 +330,9 @@ def answer(user: str, found: Opened) -> None:
     st.caption(" · ".join(part for part in (words.plain(made.note), spent(made), _asked(made)) if part))
     rows = _rows(made)
     ties = [one.concept.place for one in found.concepts]
-    with st.grid(2, min_column_width=380, gap="small") as cells:
+    with st.grid(2, min_column_width=380, gap="small"):
         for one in found.concepts:
-            with cells.cell():
-                card(user, made, one, ties, rows, found.drafts.get(one.concept_id, ()))
+            card(user, made, one, ties, rows, found.drafts.get(one.concept_id, ()))
     evidence(made.evidence)
 
 
@@ -569,7 +568,9 @@ def _term(term: grounding.Term) -> str:
 
 
 def _patterns(lifts: Sequence[Lift]) -> None:
-    shown = sorted(lifts, key=lambda one: -abs(math.log(one.lift)))[:MOST_PATTERNS]
+    # a word that is a structure too is told once: “pov” and POV:
+    by_name = {grounding.named(one).strip("“”:").casefold(): one for one in reversed(lifts)}
+    shown = sorted(by_name.values(), key=lambda one: -abs(math.log(one.lift)))[:MOST_PATTERNS]
     shown.sort(key=lambda one: -one.lift)
     best = max(shown, key=lambda one: abs(math.log(one.lift)))
     charts.show(
@@ -673,10 +674,10 @@ def earlier(user: str) -> None:
                             ),
                             to=address(query.request, query.query_id),
                         )
-                        st.caption(words.plain(words.shorten(" / ".join(query.titles), 160)))
-                    st.caption(
-                        f"{words.plain(query.generator)} · {words.ago(query.asked_at, page.now())}", width="content"
-                    )
+                        st.caption(
+                            f"{words.plain(query.generator)} · {words.ago(query.asked_at, page.now())} · "
+                            + words.plain(words.shorten(" / ".join(query.titles), 140))
+                        )
                     if st.button(
                         "Delete", key=f"forget-{query.query_id}", icon=":material/delete:", type="tertiary",
                         help="Delete it with its concepts; drafts that began with one stay",
