@@ -113,6 +113,7 @@ def build_prompt(
             {"word": term.text, "titles": term.videos, "lift": None if term.lift is None else round(term.lift, 2)}
             for term in evidence.terms
         ],
+        **_lengths(evidence),
         **({"taken": avoided} if avoided else {}),
     }
     asked = {
@@ -253,6 +254,20 @@ def _data(value: object, indent: int | None = None) -> str:
         return _CONTROL.sub(lambda letter: f"\\u{ord(letter[0]):04x}", string[0])
 
     return _STRING.sub(escaped, json.dumps(value, ensure_ascii=False, indent=indent))
+
+
+def _lengths(evidence: Evidence) -> dict[str, Any]:
+    """How long titles and videos are that took off, and those that did not, where that is known."""
+    told = evidence.lengths
+    if told is None or told.winners_title is None:
+        return {}
+    measured = {
+        "title_took_off": told.winners_title,
+        "title_did_not": told.flops_title,
+        "video_took_off": told.winners_duration,
+        "video_did_not": told.flops_duration,
+    }
+    return {"lengths": {name: [round(s.low), round(s.high)] for name, s in measured.items() if s}}
 
 
 def _shown(label: str, video: Backing) -> dict[str, Any]:

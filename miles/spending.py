@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 from miles import db, language_model, prompting, settings
 from miles.concepts import Request, Usage
 from miles.errors import SpendingCapReached
-from miles.grounding import FLOPS, WINNERS, Backing, Evidence, Lift, Term
+from miles.grounding import FLOPS, WINNERS, Backing, Evidence, Lengths, Lift, Spread, Term
 from miles.language_model import Cost, LanguageModel
 
 REMEMBERED = timedelta(days=1)  # for how long an answer answers the same request again
@@ -72,6 +72,7 @@ def expected(writer: LanguageModel, request: Request, wanted: int | None = None)
         (video,) * FLOPS,
         (lift,) * prompting.PATTERNS,
         (Term("some words", 123, 45, 1.23, ()),) * 24,
+        lengths=Lengths(*(Spread(1234.0, 1234.0, 1234.0, 99),) * 4),
     )
     number = language_model.generated(request.number) if wanted is None else wanted
     return estimate(writer, prompting.build_prompt(request, evidence, number), number)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from miles import prompting
 from miles.concepts import Idea, Request
 from miles.errors import ConceptsUnavailable
-from miles.grounding import Backing, Evidence, Lift, Term
+from miles.grounding import Backing, Evidence, Lengths, Lift, Spread, Term
 from miles.prompting import MARKER, Reader, build_prompt, parse_reply
 
 CONCEPT: dict[str, Any] = {
@@ -84,9 +84,18 @@ def inside(messages: list[dict[str, str]]) -> str:
 # --- the prompt
 
 
+def test_the_prompt_holds_how_long_titles_and_videos_are_that_took_off():
+    told = Lengths(Spread(30.2, 40, 50.7, 9), Spread(60, 70, 80, 9), None, Spread(100, 200, 300, 9))
+    _, user = build_prompt(REQUEST, evidence(lengths=told), 3)
+    material = json.loads(user["content"].split(MARKER)[1])
+    assert material["lengths"] == {"title_took_off": [30, 51], "title_did_not": [60, 80], "video_did_not": [100, 300]}
+    _, without = build_prompt(REQUEST, evidence(), 3)
+    assert "lengths" not in json.loads(without["content"].split(MARKER)[1])
+
+
 def test_the_prompts_version_changes_with_its_words():
     words = hashlib.sha256(json.dumps(prompting.prompt().parts, sort_keys=True).encode()).hexdigest()[:12]
-    assert (prompting.prompt().version, words) == ("3", "ce6c5282a914")
+    assert (prompting.prompt().version, words) == ("4", "804b5166d71d")
 
 
 def test_a_prompt_without_a_version_is_refused():
