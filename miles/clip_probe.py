@@ -8,6 +8,7 @@ looked at once, small; only the best of each stretch of time is kept, as a JPEG,
 Knows nothing of storage, database and model.
 """
 
+import bisect
 import io
 import math
 import time
@@ -178,8 +179,9 @@ class _Examination:
             raise _damaged() if self.complete else ClipRefused(TOOK_TOO_LONG, "took_too_long")
         if not self.complete:
             self.notes.append(f"Only the first {self.end:.0f} s were looked at.")
-        chosen = self._suggested()
-        return self._probe(), chosen
+        changes, cuts = changes_and_cuts(self.looks)
+        chosen = self._suggested(cuts)
+        return self._probe(changes, cuts), chosen
 
     def _frames(self) -> Iterator[tuple[float, Any]]:
         """Frames with their seconds from the first one, rising; what can't be decoded is left out."""
@@ -264,8 +266,7 @@ class _Examination:
                     merged[there] = one
             self.best = merged
 
-    def _probe(self) -> Probe:
-        changes, cuts = changes_and_cuts(self.looks)
+    def _probe(self, changes: np.ndarray, cuts: list[float]) -> Probe:
         assert self.shape  # noqa: S101  # there are looks
         width, height, turn = self.shape
         seen = max(self.end, self.sound.end if self.sound and self.complete else 0.0)
@@ -301,7 +302,8 @@ class _Examination:
             notes=tuple(dict.fromkeys(self.notes)),
         )
 
-    def _suggested(self) -> list[Frame]:
+    def _suggested(self, cuts: list[float]) -> list[Frame]:
+        """The sharpest frame of each shot, and of those that are left the sharpest which differ from all others."""
         best = list(self.best.values())
         if not best:
             self.notes.append("Every frame is black, white or blank.")
@@ -310,11 +312,11 @@ class _Examination:
         sharp = sorted(
             (one for one in best if one.look.sharpness >= BLURRED * usual), key=lambda one: -one.look.sharpness
         )
+        shots = [bisect.bisect(cuts, one.look.at) for one in sharp]
+        first = [shot not in shots[:place] for place, shot in enumerate(shots)]
         chosen: list[_Best] = []
-        for one in sharp:
-            if len(chosen) == SUGGESTED:
-                break
-            if all(_difference(one.look, other.look) >= ALIKE for other in chosen):
+        for one, _ in sorted(zip(sharp, first, strict=True), key=lambda pair: not pair[1]):  # else as sharp as before
+            if len(chosen) < SUGGESTED and all(_difference(one.look, other.look) >= ALIKE for other in chosen):
                 chosen.append(one)
         return [
             Frame(

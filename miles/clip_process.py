@@ -45,6 +45,7 @@ def examine(
     *,
     seconds: float = SECONDS,
     memory: int = MEMORY,
+    cpu_seconds: int = CPU_SECONDS,
 ) -> tuple[Probe, list[Frame]]:
     """What `clip_probe.examine` finds in a clip (a real file, open for reading); `tell` gets the share that is done.
 
@@ -56,7 +57,7 @@ def examine(
     with (
         tempfile.TemporaryFile() as complaints,
         subprocess.Popen(
-            [sys.executable, "-m", "miles.clip_process", str(math.ceil(seconds)), str(memory)],
+            [sys.executable, "-m", "miles.clip_process", str(math.ceil(seconds)), str(memory), str(cpu_seconds)],
             cwd=settings.PROJECT,
             # nothing of ours, no keys above all; threads of the arithmetic would only count as memory
             env={
@@ -147,14 +148,14 @@ def _died(status: int, complaints: str) -> Exception:
     return RuntimeError(f"the examination of a clip ended with {status}: {complaints[-2000:]}")
 
 
-def _limit(seconds: int, memory: int) -> None:
+def _limit(seconds: int, memory: int, cpu_seconds: int) -> None:
     """What the process may use from here on. Its parent is another defence, and the system's own the last."""
     import resource
 
     used = psutil.Process().memory_info().vms
     for what, most in (
         (resource.RLIMIT_AS, used + memory),
-        (resource.RLIMIT_CPU, CPU_SECONDS),
+        (resource.RLIMIT_CPU, cpu_seconds),
         (resource.RLIMIT_FSIZE, WRITTEN),
         (resource.RLIMIT_CORE, 0),
     ):
@@ -177,7 +178,7 @@ def main() -> None:
 
     os.nice(5)  # pages come first
     av.logging.set_level(None)
-    _limit(int(sys.argv[1]), int(sys.argv[2]))
+    _limit(*map(int, sys.argv[1:4]))
 
     def say(message: dict[str, object]) -> None:
         sys.stdout.write(json.dumps(message) + "\n")

@@ -262,48 +262,63 @@ def ranked(one: Clip, kept: list[KeptFrame]) -> None:
         elif tied > 1:
             st.caption(f":material/equal: The best {tied} are a tie: the model can't tell them apart. Choose by eye.")
         st.caption(
-            f"Where {words.in_100(order[0].base_rate)} is ordinary. Faces and objects are not looked for: no local"
+            f"= is a shared place: less apart than the model can tell. {words.in_100(order[0].base_rate)} is ordinary. Faces and objects are not looked for: no local"
             " detector is shipped with Miles."
         )
     listed: list[tuple[KeptFrame, bytes, Verdict | None]] = (
         [(*shown[verdict.picture or 0], verdict) for verdict in order] if order else [(*pair, None) for pair in shown]
     )
-    with st.grid(4, min_column_width=160, gap="small"):
+    with st.grid(4 if one.probe and one.probe.shape == "wide" else 6, min_column_width=130, gap="small"):
         for frame, jpeg, verdict in listed:
-            _frame(frame, jpeg, verdict, sum(other.place == verdict.place for other in order) > 1 if verdict else False)
-    _take_away(one, listed)
+            tied = sum(other.place == verdict.place for other in order) > 1 if verdict else False
+            if _frame(frame, jpeg, verdict, tied):
+                _to_the_lab(one, [frame], title)
+    _take_away(one, listed, title)
 
 
-def _frame(frame: KeptFrame, jpeg: bytes, verdict: Verdict | None, tied: bool) -> None:
-    with st.container(border=True, gap="xxsmall", key=f"frame-{frame.sha256[:12]}"):
+def _frame(frame: KeptFrame, jpeg: bytes, verdict: Verdict | None, tied: bool) -> bool:
+    """Show a frame; whether it is to be taken into the Score lab."""
+    with st.container(border=True, gap="xxsmall", key=f"frame-{frame.at * 1000:.0f}"):
         st.image(jpeg, alt=f"The frame at {_moment(frame.at)}", width="stretch")
         place = f"{'=' if tied else ''}{verdict.place}. {words.in_100(verdict.viral_score)}" if verdict else ""
-        st.markdown(
-            f"**{place}** at {_moment(frame.at)}" if place else f"At {_moment(frame.at)}",
-            help="= shares its place: less apart than the model can tell." if tied else None,
-        )
+        st.markdown(f"**{place}** at {_moment(frame.at)}" if place else f"At {_moment(frame.at)}")
         st.caption(f"sharpness {words.times(frame.sharpness)} · light {words.percent(frame.brightness)}")
+        return st.button(
+            "Score lab", icon=":material/science:", type="tertiary", key=f"take-{frame.at * 1000:.0f}",
+            help="Take this frame into the Score lab as the thumbnail.",
+        )  # fmt: skip
 
 
-def _take_away(one: Clip, listed: list[tuple[KeptFrame, bytes, Verdict | None]]) -> None:
+def _to_the_lab(one: Clip, frames: list[KeptFrame], title: str) -> None:
+    """Leave for the Score lab with these frames, the title and the length, so that the score there is the same."""
+    score_lab.offer_frames([frame.sha256 for frame in frames])
+    known = {"draft": title.strip(), "my_length": f"{one.probe.duration:.0f}" if one.probe else ""}
+    links.go("pages/score_lab.py", {name: value for name, value in known.items() if value not in ("", "0")})
+
+
+def _take_away(one: Clip, listed: list[tuple[KeptFrame, bytes, Verdict | None]], title: str) -> None:
     best, jpeg, _ = listed[0]
     with st.container(horizontal=True, gap="small"):
         if st.button(
             "Judge these in the Score lab", icon=":material/science:",
             help=f"The first {lab.MOST_PICTURES}, beside as many titles as you like.",
         ):  # fmt: skip
-            score_lab.offer_frames([frame.sha256 for frame, _, _ in listed[: lab.MOST_PICTURES]])
-            links.go("pages/score_lab.py", {"draft": one.title} if one.title else {})
+            _to_the_lab(one, [frame for frame, _, _ in listed[: lab.MOST_PICTURES]], title)
         st.download_button(
             "Best frame" if listed[0][2] else "First frame", jpeg, f"frame-{best.at:.2f}s.jpg", "image/jpeg", icon=":material/download:",
             on_click="ignore", help="In the size of a thumbnail: at most 1280 pixels wide or high.",
         )  # fmt: skip
-        sheet = _sheet(tuple((frame.at, picture) for frame, picture, _ in sorted(listed, key=lambda row: row[0].at)))
-        st.download_button(
-            "Contact sheet", sheet, "contact-sheet.jpg", "image/jpeg", icon=":material/grid_view:", on_click="ignore"
-        )
     with st.expander("Contact sheet", icon=":material/grid_view:"):
+        sheet = _sheet(tuple((frame.at, picture) for frame, picture, _ in sorted(listed, key=lambda row: row[0].at)))
         st.image(sheet, alt="All frames in order of time", width="stretch")
+        st.download_button(
+            "Download the sheet",
+            sheet,
+            "contact-sheet.jpg",
+            "image/jpeg",
+            icon=":material/download:",
+            on_click="ignore",
+        )
 
 
 def _pictures(kept: list[KeptFrame]) -> list[tuple[KeptFrame, bytes]]:

@@ -108,6 +108,20 @@ def test_frames_go_to_the_score_lab_beside_the_title_of_the_clip(visit: Visit, d
     assert "frame 1" in texts(app)
 
 
+def test_one_click_takes_a_frame_into_the_score_lab(visit: Visit, data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone: list[tuple[str, dict]] = []
+    app = upload(visit("clips", **{"clip-title": "Street food"}), data)
+    clip_id = carry_out()
+    app.run()
+    with db.transaction("viewer", "local") as connection:
+        best = clips.frames(connection, clip_id)[0]
+    monkeypatch.setattr("ui.links.go", lambda page, address: gone.append((page, address)))
+    app.button(key=f"take-{best.at * 1000:.0f}").click().run()
+    assert not app.exception
+    assert gone == [("pages/score_lab.py", {"draft": "Street food", "my_length": "3"})]
+    assert app.session_state["lab frames"] == [best.sha256]
+
+
 def test_without_measured_winners_no_advice_is_given(visit: Visit, data: bytes) -> None:
     app = upload(visit("clips"), data)
     carry_out()

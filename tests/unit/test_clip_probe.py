@@ -108,6 +108,13 @@ def test_one_frame_of_each_scene_is_suggested_and_none_twice() -> None:
             assert picture.size == (one.width, one.height)
 
 
+def test_no_shot_is_left_out_for_two_frames_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clip_probe, "SUGGESTED", 4)
+    monkeypatch.setattr(clip_probe, "ALIKE", 0.0)  # frames of one shot differ enough
+    _, frames = probed(clip_maker.clip(seconds=4, cuts=(1.0, 2.0, 3.0)))
+    assert [int(one.at) for one in frames] == [0, 1, 2, 3]
+
+
 def test_of_a_black_clip_no_frame_is_suggested_and_the_reason_told() -> None:
     probe, frames = probed(clip_maker.clip(black=True, seconds=1))
     assert frames == []

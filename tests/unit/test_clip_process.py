@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from typing import IO
 
 import clip_maker
+import clip_shapes
 import psutil
 import pytest
 
-from miles import clip_process
+from miles import clip_facts, clip_process
 from miles.errors import ClipRefused
 
 
@@ -32,7 +33,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     started = subprocess.Popen
 
     def start(command: list[str], **rest: object) -> subprocess.Popen:
-        limits = "import sys; from miles import clip_process; clip_process._limit(int(sys.argv[1]), int(sys.argv[2]));"
+        limits = "import sys; from miles import clip_process; clip_process._limit(*map(int, sys.argv[1:]));"
         return started([sys.executable, "-c", limits + program, *command[3:]], **rest)  # type: ignore[call-overload]
 
     monkeypatch.setattr(clip_process.subprocess, "Popen", start)
@@ -48,8 +49,33 @@ def test_one_that_hangs_is_killed_in_time_and_leaves_nothing(file: IO[bytes], mo
     assert not [one for one in psutil.Process().children() if "clip_process" in " ".join(one.cmdline())]
 
 
+def test_one_that_computes_without_end_is_stopped_by_the_system(
+    file: IO[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, "\nwhile True: pass")
+    begun = time.monotonic()
+    with pytest.raises(ClipRefused) as refused:
+        clip_process.examine(written(file, b"a clip"), seconds=100, cpu_seconds=1)
+    assert refused.value.kind == "took_too_long"
+    assert time.monotonic() - begun < 60  # by its processor time, not by the clock
+
+
+def test_a_real_clip_that_takes_too_long_is_stopped_and_told_so(file: IO[bytes]) -> None:
+    written(file, clip_shapes.bomb(60_000))
+    for limits in ({"seconds": 3.0}, {"cpu_seconds": 2}):
+        with pytest.raises(ClipRefused) as refused:
+            clip_process.examine(file, **limits)  # type: ignore[arg-type]
+        assert (refused.value.kind, str(refused.value)) == ("took_too_long", clip_facts.TOOK_TOO_LONG)
+
+
+def test_it_can_not_fill_the_disk(file: IO[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, "import tempfile\nwith tempfile.TemporaryFile() as much: much.write(bytes(10_000_000))")
+    with pytest.raises(RuntimeError, match="File too large"):
+        clip_process.examine(written(file, b"a clip"))
+
+
 def test_one_whose_parent_is_gone_ends_by_itself(file: IO[bytes]) -> None:
-    program = "import sys, time; from miles import clip_process; clip_process._limit(1, 10**9); time.sleep(60)"
+    program = "import sys, time; from miles import clip_process; clip_process._limit(1, 10**9, 60); time.sleep(60)"
     assert subprocess.run([sys.executable, "-c", program], timeout=30, check=False).returncode == -14  # SIGALRM
 
 
