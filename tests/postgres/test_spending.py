@@ -13,7 +13,7 @@ from language_server import GOOD, QUIET, LanguageServer, Turn, failure, tokens
 from sqlalchemy import text
 from tables import change, rows
 
-from miles import db, language_model, operations, settings, spending
+from miles import db, language_model, operations, prompting, settings, spending
 from miles.concepts import Request, Usage
 from miles.errors import ConceptsUnavailable, MilesError, SpendingCapReached
 from miles.grounding import Evidence
@@ -103,7 +103,7 @@ def test_a_request_is_held_at_its_most_until_it_is_settled():
     assert rows(
         "SELECT pending, estimated, input_tokens, output_tokens, seconds, cost_usd::float, user_id, model, prompt_version"
         " FROM usage"
-    ) == [(False, False, 700, 90, 2.5, 0.002, "ada", "scripted-1", "3")]
+    ) == [(False, False, 700, 90, 2.5, 0.002, "ada", "scripted-1", prompting.prompt().version)]
 
 
 @pytest.mark.parametrize(
