@@ -7,6 +7,7 @@ title that only rewords a known one is no concept.
 """
 
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -54,8 +55,10 @@ def check(connection: Connection, model: object, titles: Sequence[str]) -> list[
 
 def asked(title: str) -> str:
     """The search for titles that share all but one of a title's telling words, as to_tsquery reads it. Pure."""
-    said = list(dict.fromkeys(wording.words(title)))
-    telling = [word for word in said if word not in patterns.STOP_WORDS] or said
+    said = list(dict.fromkeys(re.findall(r"[^\W_]+", title.casefold())))  # "don't" is two words to the index
+    telling = [
+        word for word in said if word not in patterns.STOP_WORDS and (len(word) > 1 or not word.isascii())
+    ] or said
     telling = sorted(telling, key=len, reverse=True)[:TELLING]
     fewest = len(telling) - (len(telling) > 2)
     quoted = [f"'{word}'" for word in telling]
