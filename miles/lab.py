@@ -16,6 +16,7 @@ tie: `place` counts only the variants that are clearly better. Chances, multiple
 import csv
 import io
 import math
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -36,6 +37,9 @@ MOST_TITLES = 50  # compared at once
 MOST_PICTURES = 8  # thumbnails, each beside every title
 LONGEST_CELL = 100_000  # characters
 UNREADABLE = "This CSV can't be read: a cell is too long, or a quote never ends."
+UNSEEN = {"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"}  # categories of Unicode
+BLANK = "\u115f\u1160\u3164\uffa0\u2800"  # letters by Unicode, and yet nothing is drawn
+END = "the end of the table"  # a last line that we add; see `read_table`
 LARGEST_TABLE = 5_000_000  # bytes of a file of titles
 TITLE_COLUMNS = ("title", "titles", "video title", "headline")  # in any case; of a table with a row of names
 
@@ -151,9 +155,11 @@ def read_table(data: bytes) -> Titles:
     first = content.lstrip("\r\n").split("\n", 1)[0]
     delimiter = max(",;\t", key=lambda one: (first.count(one), one == ","))
     try:
-        rows = list(csv.reader(io.StringIO(content, newline=""), delimiter=delimiter))
+        *rows, last = csv.reader(io.StringIO(content.rstrip("\r\n") + f"\r\n{END}", newline=""), delimiter=delimiter)
     except csv.Error as error:
         raise UnreadableFile(UNREADABLE) from error
+    if last != [END]:  # a quote that never ended has swallowed it
+        raise UnreadableFile(UNREADABLE)
     if any(
         len(cell) > LONGEST_CELL for row in rows for cell in row
     ):  # csv's own limit is the process's: imports raise it
@@ -188,9 +194,14 @@ def _of_rows(rows: Sequence[Sequence[str]]) -> Titles:
     return replace(_cleaned(titles), unused=unused)
 
 
+def _seen(letter: str) -> bool:
+    """Whether there is something to see: not of a space, a joiner or a mark of direction."""
+    return unicodedata.category(letter) not in UNSEEN and letter not in BLANK
+
+
 def _cleaned(lines: Sequence[str]) -> Titles:
     cleaned = (candidates.text(" ".join(line.split()), 100_000) for line in lines)
-    distinct = list(dict.fromkeys(line for line in cleaned if line))
+    distinct = list(dict.fromkeys(line for line in cleaned if line and any(map(_seen, line))))
     kept = distinct[:MOST_TITLES]
     return Titles(
         kept=tuple(line[: candidates.MAX_TITLE] for line in kept),

@@ -145,9 +145,15 @@ if model is not None and verdicts:
             f" little. Model {words.plain(best.model_version)}."
         )
         if titles.left_out or titles.cut:
+            parts = [
+                f"{words.plural(titles.left_out, 'more title')} {'was' if titles.left_out == 1 else 'were'} left out"
+                if titles.left_out
+                else "",
+                f"{words.plural(titles.cut, 'title')} cut" if titles.cut else "",
+            ]
             st.caption(
-                f":orange[:material/content_cut:] {titles.left_out} more titles were left out and {titles.cut} cut:"
-                f" {lab.MOST_TITLES} titles of {candidates.MAX_TITLE} characters fit."
+                f":orange[:material/content_cut:] {' and '.join(filter(None, parts))}: {lab.MOST_TITLES} titles of"
+                f" {candidates.MAX_TITLE:,} characters fit."
             )
         if titles.unused:
             st.caption(f":material/table: Columns that are not used: {words.plain(', '.join(titles.unused[:6]))}.")

@@ -252,3 +252,19 @@ def test_edits_of_anything_are_other_titles_each_once(title: str) -> None:
     assert len(set(found)) == len(found)
     assert " ".join(title.split()) not in found
     assert all(one.strip() == one and one for one in found)
+
+
+@pytest.mark.parametrize("blank", ["\u200b", "\u2060 \u200d", "\u3164", "\u2800\u2800", "\u202e", "\t\x00 "])
+def test_what_nobody_can_see_is_no_title(blank: str) -> None:
+    assert lab.joined(blank, f"{blank}\nStreet food\n").kept == ("Street food",)
+
+
+@pytest.mark.parametrize("seen", ["😂", "\u202eשלום", "👨\u200d👩\u200d👧", "=1+1", "<b>"])
+def test_what_can_be_seen_is_a_title_however_odd(seen: str) -> None:
+    assert lab.joined(seen, "").kept == (seen,)
+
+
+def test_a_quote_that_never_ends_is_told_and_not_guessed_at() -> None:
+    with pytest.raises(UnreadableFile, match="a quote never ends"):
+        lab.read_table(b'title,views\nfirst,1\n"second,2\nthird,3\n')
+    assert lab.read_table(b'title\n"over\ntwo lines"\n5" pizza\n').kept == ("over two lines", '5" pizza')
