@@ -273,7 +273,9 @@ def test_no_topic_breaks_the_search(videos: None, topic: str):
     assert ask(topic).concepts
 
 
-def test_no_question_reads_a_whole_table(videos: None):
+@pytest.mark.parametrize("many", [0, 10**6])
+def test_no_question_reads_a_whole_table(videos: None, monkeypatch: pytest.MonkeyPatch, many: int):
+    monkeypatch.setattr(grounding, "MANY", many)
     model = embedded()
     sent: list[tuple[str, Any]] = []
 
