@@ -78,8 +78,8 @@ def address(request: Request, query_id: int | None = None) -> dict[str, str]:
         "topic": request.topic,
         "vibe": chosen,
         "mood": request.vibe.removeprefix(chosen or "").removeprefix(", "),
-        "my_language": request.language if request.language in create.LANGUAGE_NAMES else None,
-        "my_platform": request.platform,
+        "my_language": create.LANGUAGE_NAMES.get(request.language or ""),  # an address has the words of a choice
+        "my_platform": words.platform(request.platform) if request.platform else None,
         "number": str(request.number),
         "request": None if query_id is None else str(query_id),
     }
@@ -97,9 +97,13 @@ def prefill(user: str) -> None:
     with db.transaction("viewer", user) as connection:
         made = kept.recommendation(connection, query_id)
     if made is not None:
-        for key, value in address(made.request).items():
-            if key != "my_platform" or value in create.platforms():
-                st.session_state[key] = int(value) if key == "number" else value
+        asked, platform = made.request, made.request.platform
+        chosen: dict[str, object] = {**address(asked), "number": asked.number}
+        if "my_language" in chosen:
+            chosen["my_language"] = asked.language
+        if platform:
+            chosen["my_platform"] = platform if platform in create.platforms() else None
+        st.session_state.update(chosen)
 
 
 def asked_for() -> int | None:
@@ -134,7 +138,7 @@ def cost(writer: LanguageModel | None, request: Request, user: str) -> None:
         " of it. Prices are those of MILES_PRICE_INPUT and MILES_PRICE_OUTPUT, limits MILES_DAILY_TOKENS and"
         " MILES_DAILY_SPEND; days end at midnight UTC. The same request within a day costs nothing.",
     )
-    if refused:
+    if refused and FAILED not in st.session_state:
         st.caption(f":orange[:material/block:] {words.plain(refused)}")
 
 
@@ -424,7 +428,7 @@ def to_lab(made: Recommendation, one: KeptConcept) -> dict[str, str]:
     category = made.evidence.category
     given = {
         "draft": one.concept.title,
-        "my_language": video.language if video.language in create.LANGUAGE_NAMES else None,
+        "my_language": create.LANGUAGE_NAMES.get(video.language or ""),  # an address has the words of a choice
         "my_category": category if category in create.CATEGORIES else None,
         "concept": str(one.concept_id),
     }

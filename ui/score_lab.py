@@ -384,7 +384,9 @@ def grid(verdicts: Sequence[Verdict], shown: Sequence[Picture]) -> None:
             no_effect=1.0,
             clear=[(one.multiple_low or 0) > 1 or (one.multiple_high or 2) < 1 for one in verdicts],
             labels=[words.times(one.multiple) for one in verdicts],
-            hover=[f"{html.escape(called(one, shown))}: {create.multiple(one)} the usual" for one in verdicts],
+            hover=[
+                f"{html.escape(called(one, shown), quote=False)}: {create.multiple(one)} the usual" for one in verdicts
+            ],
             axis="against your usual",
             ratio=True,
         ),
@@ -410,7 +412,7 @@ def matrix(verdicts: Sequence[Verdict], shown: Sequence[Picture]) -> go.Figure:
         texttemplate="%{text}",
         hovertext=[
             [
-                f"{html.escape(called(one, shown))}: {words.in_100(one.viral_score)}, place {standing(one, verdicts)}"
+                f"{html.escape(called(one, shown), quote=False)}: {words.in_100(one.viral_score)}, place {standing(one, verdicts)}"
                 for one in row
             ]
             for row in rows
@@ -434,13 +436,13 @@ def matrix(verdicts: Sequence[Verdict], shown: Sequence[Picture]) -> go.Figure:
     )  # fmt: skip
     chart.update_xaxes(
         tickvals=list(range(len(shown))),
-        ticktext=[html.escape(words.shorten(one.name, 14)) for one in shown],
+        ticktext=[html.escape(words.shorten(one.name, 14), quote=False) for one in shown],
         side="top",
         showgrid=False,
     )
     chart.update_yaxes(
         tickvals=list(range(len(titles))),
-        ticktext=[html.escape(words.shorten(title, 28)) for title in titles],
+        ticktext=[html.escape(words.shorten(title, 28), quote=False) for title in titles],
         autorange="reversed",
         showgrid=False,
     )
@@ -628,8 +630,10 @@ def mine(user: str, model: Scorer | None) -> None:
 
 
 def label(draft: Draft) -> str:
-    """What a draft is called: by its name, else its title. Pure."""
-    return f"{draft.name}: {draft.title}" if draft.name else draft.title
+    """What a draft is called: by its name, else its title; a name that only begins the title says no more. Pure."""
+    if not draft.name or draft.title.startswith(draft.name.rstrip("…")):
+        return draft.title
+    return f"{draft.name}: {draft.title}"
 
 
 def _row(user: str, draft: Draft) -> None:
@@ -670,7 +674,7 @@ def _address(draft: Draft) -> dict[str, str]:
         "title": draft.title,
         "my_channel": draft.channel_key,
         "my_category": draft.category,
-        "my_language": draft.language,
+        "my_language": create.LANGUAGE_NAMES.get(draft.language or ""),  # an address has the words of a choice
         "my_length": None if draft.duration is None else str(round(draft.duration)),
         "concept": None if draft.concept_id is None else str(draft.concept_id),
     }
