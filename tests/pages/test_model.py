@@ -336,3 +336,11 @@ def test_published_drafts_are_counted_until_there_are_enough_to_be_judged(versio
     shown = said(visit("model"))
     assert "of 120 the channel's usual is known" in shown
     assert "Secret plan" not in shown
+    assert "By whose idea" not in shown  # all of them their users'
+    change("UPDATE drafts SET origin = 'offline' WHERE draft_id % 2 = 0")
+    refresh()
+    st.cache_data.clear()
+    shown = said(visit("model"))
+    assert "By whose idea they were" in shown
+    assert "**Concepts written offline** (60): Not enough data: 60 of 100 outcomes" in shown
+    assert "**One's own** (60)" in shown

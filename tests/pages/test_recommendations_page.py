@@ -10,9 +10,9 @@ from language_server import GOOD, LanguageServer, Turn, concepts, failure
 from sqlalchemy import text
 from streamlit.testing.v1 import AppTest
 
-from miles import db, drafts, kept, recommend, settings, store
+from miles import db, drafts, kept, recommend, rollups, settings, store
 from miles.candidates import Candidate, Channel, Observation, Snapshot
-from miles.concepts import Recommendation
+from miles.concepts import Recommendation, Request
 from miles.features import ScoreInput
 from miles.kept import KeptConcept
 from miles.scoring import Score
@@ -117,6 +117,11 @@ def finished(app: AppTest) -> AppTest:
 def ask(visit, topic: str = "street food", **address: str) -> AppTest:
     app = visit("recommendations", topic=topic, **address)
     return finished(app.button(key="get-concepts").click().run())
+
+
+def ask_again(app: AppTest) -> Request:
+    """What is asked by the fields as they stand."""
+    return answered(finished(app.button(key="get-concepts").click().run())).request
 
 
 def answered(app: AppTest) -> Recommendation:
@@ -353,9 +358,15 @@ def test_what_nobody_foresaw_is_no_endless_wait(visit, videos: None, monkeypatch
 
 
 def test_a_request_is_opened_again_by_its_address_with_its_words_in_the_fields(visit, videos: None):
-    app = ask(visit, vibe="Calm", mood="like a heist film", number="3")
+    with db.transaction("worker") as connection:
+        rollups.refresh(connection)  # what there is to choose from
+    app = ask(visit, vibe="Calm", mood="like a heist film", number="3", my_language="English", my_platform="YouTube")
     again = visit("recommendations", request=app.query_params["request"][0])
     assert not again.exception
+    assert answered(app).request == Request("street food", "Calm, like a heist film", "youtube", "en", 3)
+    assert (again.selectbox(key="my_language").value, again.selectbox(key="my_platform").value) == ("en", "youtube")
+    asked = visit("recommendations", **recommendations.address(answered(app).request))
+    assert ask_again(asked) == answered(app).request
     assert answered(app).concepts[0].title in said(again)
     assert again.text_input(key="topic").value == "street food"
     assert again.text_input(key="mood").value == "like a heist film"
@@ -421,6 +432,7 @@ def test_a_concept_opens_in_the_lab_and_is_saved_as_a_draft_that_remembers_it(vi
     lab = visit("score_lab", **address)
     assert not lab.exception
     assert lab.text_input(key="draft").value == one.concept.title
+    assert lab.selectbox(key="my_language").value == "en"
     assert lab.text_input(key="draft-name").value
     assert f"{one.concept.viral_score * 100:.0f} in 100" in said(lab)  # the lab judges as the page did
     lab.button(key="save").click().run()
@@ -430,7 +442,7 @@ def test_a_concept_opens_in_the_lab_and_is_saved_as_a_draft_that_remembers_it(vi
     assert draft.name is not None
     assert "from a concept" in said(lab)
     again = visit("recommendations", request=app.query_params["request"][0])
-    assert f"Draft “{draft.name[:30]}" in said(again)
+    assert f"Draft “{draft.title[:30]}" in said(again)
 
 
 def test_in_the_lab_a_concept_can_be_let_go(visit, videos: None):
