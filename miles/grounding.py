@@ -32,7 +32,7 @@ ENOUGH = 20  # videos in one language, to leave those in others out
 PER_CHANNEL = 2  # videos of one channel among the winners, so that one star is not a trend
 RANKS = 60  # of reciprocal rank fusion: Cormack, Clarke and Büttcher, 2009
 ON_TOPIC = 0.55  # cosine of a title's vector and the topic's; see docs/experiments.md
-HALF = 0.5  # of a topic's words, in a title that is found by some of them
+HALF = 0.5  # of a topic's words: a title that is found by some of them is on the topic with more
 TIME = r"(?:seconds?|minutes?|hours?|days?|weeks?|months?|years?)"
 
 
@@ -207,7 +207,8 @@ def gather(
     ranked = sorted(fused(best, list(alike)).items(), key=lambda pair: -pair[1])
     found = [pool[key] for key, _ in ranked if key in pool]
     if reach == "some words":  # a title that has more of them says more
-        found = [video for video in found if wording.share(wide, video.title) >= HALF]
+        pool = {key: video for key, video in pool.items() if wording.share(wide, video.title) > HALF}
+        found = [video for video in found if video.candidate_id in pool]
         found.sort(key=lambda video: -wording.share(wide, video.title))
     able = [video for video in found if video.above_usual]
     winners = _diverse([video for video in able if video.promising], WINNERS)
@@ -450,7 +451,7 @@ def vocabulary(videos: Sequence[Backing], topic: str, most: int = 24) -> tuple[T
             tuple(sorted((v for v in backed if v.above_usual), key=strength, reverse=True)[:4]),
             noun=ends[key] >= 0.6 * len(backed)
             and (led[key] >= 0.15 * len(backed) or (" " in key and not wording.verbal(key)) or wording.foreign(key)),
-            common=articled[key] >= 0.1 * len(backed),
+            common=articled[key] >= 0.25 * len(backed),
             measured=len(known),
             stayed=sum(multiple < 1 for multiple in known),
         )

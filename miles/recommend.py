@@ -252,7 +252,10 @@ def note(evidence: Evidence, writer: LanguageModel | None, made: int, wanted: in
         }[evidence.reach]
     ]
     if evidence.on_topic and not evidence.winners:
-        parts.append("None of them is known to do better than its channel's usual, so nothing backs these concepts.")
+        parts.append(
+            "None of them has enough of the topic and is known to do better than its channel's usual, so nothing backs"
+            " these concepts."
+        )
     elif evidence.on_topic and evidence.threshold is not None:
         parts.append(
             f"Those that back a concept are above their channel's usual; {evidence.promising} of the"
