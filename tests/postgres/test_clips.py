@@ -7,10 +7,11 @@ from typing import Any
 
 import buckets
 import clip_maker
+import clip_shapes
 import pytest
 from sqlalchemy import text
 
-from miles import clips, db, jobs, settings, storage, thumbnails
+from miles import clip_process, clips, db, jobs, settings, storage, thumbnails
 from miles.errors import ClipRefused, MilesError, ModelUnavailable, StorageUnavailable
 from miles.scoring import Score
 
@@ -115,6 +116,31 @@ def test_a_clip_that_can_not_be_read_fails_with_its_reason_stays_and_can_be_trie
     assert (again.state, again.reason) == ("waiting", None)
     assert queued() == [("todo", {"clip_id": taken.clip_id})]
     run_queue()
+    assert queued() == [("failed", {"clip_id": taken.clip_id})]
+
+
+@pytest.mark.parametrize(
+    ("limits", "clip", "kind", "said"),
+    [
+        ({"seconds": 2.0}, clip_shapes.bomb(60_000), "took_too_long", "took too long"),
+        ({"cpu_seconds": 1}, clip_shapes.bomb(60_000), "took_too_long", "took too long"),
+        ({"memory": 12_000_000}, clip_shapes.bomb(60_000), "too_much_memory", "more memory than a clip may have"),
+        ({}, clip_shapes.gif(5000, 5000, 3), "too_many_pixels", "5000 x 5000 pixels"),
+    ],
+    ids=["clock", "processor", "memory", "pixels"],
+)
+def test_a_job_that_goes_over_a_limit_is_stopped_and_the_clip_says_which(
+    limits: dict[str, Any], clip: bytes, kind: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examine = clip_process.examine
+    monkeypatch.setattr(clip_process, "examine", lambda *given: examine(*given, **limits))
+    taken = take(clip, name="bomb.gif")
+    run_queue()
+    failed = seen(taken.clip_id)
+    assert failed
+    assert (failed.state, failed.error_kind) == ("failed", kind)
+    assert failed.reason
+    assert said in failed.reason
     assert queued() == [("failed", {"clip_id": taken.clip_id})]
 
 
