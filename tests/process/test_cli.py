@@ -12,7 +12,9 @@ COMMANDS = ["up", "api", "migrate", "import", "collect", "score", "worker", "rec
 
 def write_videos(path: Path, rows: list[dict[str, object]]) -> Path:
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=["id", "title", "channel_id", "view_count", "fetched_at"])
+        writer = csv.DictWriter(
+            file, fieldnames=["id", "title", "channel_id", "view_count", "fetched_at", "timestamp", "duration"]
+        )
         writer.writeheader()
         writer.writerows(rows)
     return path
@@ -27,6 +29,8 @@ def videos(tmp_path: Path) -> Path:
             "channel_id": f"UC{number % 3:022}",
             "view_count": 1000 * number,
             "fetched_at": "2026-03-01T10:00:00Z",
+            "timestamp": 1771581600,  # ten days before: the better half of each channel is above its usual
+            "duration": 30,
         }
         for number in range(1, 31)
     ]
@@ -46,6 +50,7 @@ def test_each_command_explains_itself_with_an_example(command: str) -> None:
         ("collect", "food", "--limit", "0"),
         ("score", "--input", "a.csv"),  # no --output
         ("export", "--output", "table.xlsx"),
+        ("recommend", "--topic", "food", "--output", "ideas.pdf"),
         ("import", "x.csv", "--map", "title"),
     ],
 )
@@ -77,6 +82,17 @@ def test_import_score_status_recommend_and_export_work_one_after_the_other(
         assert 0 <= concept["viral_score"] <= 1
         assert set(concept["evidence"]) <= {f"youtube:abcdefghi{number:02}" for number in range(1, 31)}
         assert concept["evidence"]
+
+    for name in ("ideas.md", "ideas.csv", "ideas.json"):
+        written = answer(
+            "recommend", "--topic", "noodles", "-n", 2, "--platform", "youtube", "--language", "en", "--offline", "--fresh",
+            "--output", tmp_path / name,
+        )  # fmt: skip
+        assert (written["concepts"], written["generator"]) == (2, "offline")
+    assert (tmp_path / "ideas.md").read_text().startswith("# Concepts: noodles")
+    with (tmp_path / "ideas.csv").open(encoding="utf-8-sig") as file:
+        assert len(list(csv.DictReader(file))) == 2
+    assert len(json.loads((tmp_path / "ideas.json").read_text())["concepts"]) == 2
 
     exported = answer("export", "--output", tmp_path / "all.csv")
     assert exported["exported"] == 30
