@@ -1,10 +1,12 @@
 """What the language model costs: the day's limits hold whoever asks at once, and the ledger keeps who asked to itself."""
 
 import contextlib
+import shutil
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import psycopg.errors
 import pytest
@@ -19,13 +21,9 @@ from miles.errors import ConceptsUnavailable, MilesError, SpendingCapReached
 from miles.grounding import Evidence
 from miles.language_model import Cost, LanguageModel, Price
 
+needs_database = pytest.mark.usefixtures("database")
 WRITER = LanguageModel("scripted-1", "sk-test", None, 20.0, Price(2.0, 8.0))
 COST = Cost(1000, 500, 0.006)
-
-
-@pytest.fixture(autouse=True)
-def migrated(database: str) -> None:
-    """Every test here has a database."""
 
 
 @pytest.fixture
@@ -52,6 +50,7 @@ def test_money_is_tokens_times_the_price_of_a_million():
     assert Price(2.0, 8.0).of(1_500_000, 250_000) == pytest.approx(5.0)
 
 
+@needs_database
 def test_without_prices_the_money_is_unknown_and_never_guessed(monkeypatch: pytest.MonkeyPatch):
     assert spending.expected(replace(WRITER, price=None), Request("street food")).usd is None
     ledger = spending.Ledger("ada", replace(WRITER, price=None))
@@ -61,6 +60,7 @@ def test_without_prices_the_money_is_unknown_and_never_guessed(monkeypatch: pyte
     assert rows("SELECT cost_usd FROM usage") == [(None,)]
 
 
+@needs_database
 def test_what_a_day_cost_is_unknown_while_a_part_of_it_is():
     ledger = spending.Ledger("ada", WRITER)
     ledger.settle(ledger.reserve(COST), Usage(1, 1000, 500, 1.0, False, 0.006))
@@ -94,6 +94,7 @@ def test_more_concepts_are_estimated_dearer():
 # --- the day's limits
 
 
+@needs_database
 def test_a_request_is_held_at_its_most_until_it_is_settled():
     ledger = spending.Ledger("ada", WRITER)
     reservation = ledger.reserve(COST)
@@ -106,6 +107,7 @@ def test_a_request_is_held_at_its_most_until_it_is_settled():
     ) == [(False, False, 700, 90, 2.5, 0.002, "ada", "scripted-1", prompting.prompt().version)]
 
 
+@needs_database
 @pytest.mark.parametrize(
     ("variables", "says"),
     [
@@ -134,6 +136,7 @@ def test_a_request_over_a_limit_is_refused_with_what_to_do(
     ledger.reserve(Cost(100, 100, 0.001))  # a smaller one still goes
 
 
+@needs_database
 def test_a_limit_holds_for_all_users_together_and_for_one_day(monkeypatch: pytest.MonkeyPatch):
     limits(monkeypatch, DAILY_TOKENS="2000")
     spending.Ledger("ada", WRITER).reserve(COST)
@@ -146,6 +149,7 @@ def test_a_limit_holds_for_all_users_together_and_for_one_day(monkeypatch: pytes
     assert today().requests == 1
 
 
+@needs_database
 def test_no_limit_where_it_is_zero_and_half_a_million_tokens_where_nothing_is_said(monkeypatch: pytest.MonkeyPatch):
     assert today().cap_tokens == 500_000
     limits(monkeypatch, DAILY_TOKENS="0")
@@ -153,6 +157,7 @@ def test_no_limit_where_it_is_zero_and_half_a_million_tokens_where_nothing_is_sa
     spending.Ledger("ada", WRITER).reserve(Cost(10**9, 10**9, None))
 
 
+@needs_database
 def test_of_many_who_ask_at_once_no_more_get_through_than_the_limit_allows(monkeypatch: pytest.MonkeyPatch):
     limits(monkeypatch, DAILY_TOKENS="5000")  # three of 1,500
     outcomes: Counter[str] = Counter()
@@ -243,6 +248,7 @@ def test_the_ledger_adds_up_over_requests_of_all_fates(endpoint: LanguageServer,
 # --- rights
 
 
+@needs_database
 def test_nobody_sees_who_asked_or_settles_what_another_reserved():
     reservation = spending.Ledger("ada", WRITER).reserve(COST)
     spending.Ledger("eve", WRITER).settle(reservation, Usage())
@@ -259,6 +265,7 @@ def test_nobody_sees_who_asked_or_settles_what_another_reserved():
         assert isinstance(caught.value.orig, psycopg.errors.InsufficientPrivilege)
 
 
+@needs_database
 @pytest.mark.parametrize(
     "statement",
     [
@@ -276,12 +283,27 @@ def test_a_viewer_writes_the_ledger_by_its_own_ways_alone(statement: str):
     assert isinstance(caught.value.orig, psycopg.errors.InsufficientPrivilege)
 
 
+@needs_database
 def test_what_is_settled_stays_as_it_is():
     ledger = spending.Ledger("ada", WRITER)
     reservation = ledger.reserve(COST)
     ledger.settle(reservation, Usage(1, 10, 10, 1.0, False, 0.001))
     ledger.settle(reservation, Usage(1, 0, 0, 1.0, False, 0.0))
     assert rows("SELECT input_tokens FROM usage") == [(10,)]
+
+
+def test_what_was_spent_before_there_was_a_limit_counts(
+    empty_database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    shutil.copytree(db.MIGRATIONS, tmp_path / "before", ignore=lambda _, names: [n for n in names if n > "0018"])
+    (tmp_path / "before" / "always.sql").unlink(missing_ok=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(db, "MIGRATIONS", tmp_path / "before")
+        db.migrate()
+        change("INSERT INTO usage (service, requests, input_tokens, output_tokens) VALUES ('openai', 2, 300, 40)")
+    assert db.migrate()[0] == "0018_spending"
+    assert today() == spending.Spent(2, 300, 40, None, 500_000, None)
+    assert rows("SELECT user_id, estimated, pending FROM usage") == [(None, False, False)]
 
 
 # --- the same again
