@@ -281,8 +281,9 @@ def _frame(frame: KeptFrame, jpeg: bytes, verdict: Verdict | None, tied: bool) -
     with st.container(border=True, gap="xxsmall", key=f"frame-{frame.at * 1000:.0f}"):
         st.image(jpeg, alt=f"The frame at {_moment(frame.at)}", width="stretch")
         place = f"{'=' if tied else ''}{verdict.place}. {words.in_100(verdict.viral_score)}" if verdict else ""
-        st.markdown(f"**{place}** at {_moment(frame.at)}" if place else f"At {_moment(frame.at)}")
-        st.caption(f"sharpness {words.times(frame.sharpness)} · light {words.percent(frame.brightness)}")
+        st.markdown(f"**{place}**" if place else f"At {_moment(frame.at)}")
+        known = f"sharp {words.times(frame.sharpness)} · light {words.percent(frame.brightness)}"
+        st.caption(f"At {_moment(frame.at)} · {known}" if place else known)
         return st.button(
             "Score lab", icon=":material/science:", type="tertiary", key=f"take-{frame.at * 1000:.0f}",
             help="Take this frame into the Score lab as the thumbnail.",
