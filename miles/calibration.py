@@ -15,6 +15,7 @@ value its own where there are no more than 10), and one more for "not known"; a 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -193,18 +194,20 @@ def precision(given: Forecasts, ks: Sequence[int], *, seed: int = 0) -> tuple[To
     """
     n = len(given.probability)
     _, group = _groups(given.channel, seed)
+    asked = [k for k in ks if 2 * k <= n]
+    if not asked:
+        return ()
     weights = _resamples(int(group.max(initial=0)) + 1, seed)
-    order = np.argsort(-given.probability, kind="stable")
+    # a resample may have fewer of the first ones: it goes on further down
+    reach = [min(n, 10 * k + 100) for k in asked]
+    order = np.argsort(-given.probability, kind="stable")[: max(reach)]
+    drawn = weights[:, group[order]].astype(np.int32)
+    before = np.cumsum(drawn, axis=1) - drawn
+    happened = given.happened[order].astype(np.int32)
     found = []
-    for k in ks:
-        if 2 * k > n:
-            continue
-        # a resample may have fewer of the first ones: it goes on further down
-        reach = order[: min(n, 10 * k + 100)]
-        drawn = weights[:, group[reach]]
-        before = np.cumsum(drawn, axis=1) - drawn
-        taken = np.clip(k - before, 0, drawn)
-        found.append(Top(k, _share(taken @ given.happened[reach], taken.sum(axis=1))))
+    for k, most in zip(asked, reach, strict=True):
+        taken = np.clip(k - before[:, :most], 0, drawn[:, :most])
+        found.append(Top(k, _share(taken @ happened[:most], taken.sum(axis=1))))
     return tuple(found)
 
 
@@ -287,11 +290,14 @@ def _groups(channel: np.ndarray, seed: int) -> tuple[int, np.ndarray]:
     return len(names), number
 
 
+@lru_cache(maxsize=8)
 def _resamples(groups: int, seed: int) -> np.ndarray:
-    """(1 + RESAMPLES, groups) how often each group is drawn; the first row draws each once."""
+    """(1 + RESAMPLES, groups) how often each group is drawn; the first row draws each once. Read only."""
     dice = np.random.default_rng(seed)
     drawn = dice.multinomial(groups, np.full(groups, 1 / groups), size=RESAMPLES)
-    return np.vstack([np.ones(groups), drawn])
+    made = np.vstack([np.ones(groups), drawn])
+    made.flags.writeable = False
+    return made
 
 
 def _interval(values: np.ndarray) -> Interval:

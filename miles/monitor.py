@@ -498,6 +498,11 @@ def report(connection: Connection, version: registry.Version) -> Report | None:
     )
 
 
+def _read_part(data: Mapping[str, Any]) -> published.Part:
+    linked, told, foretold, judged = data["counts"]
+    return published.Part(linked, told, foretold, judged, _read_check(data["check"]))
+
+
 def published_drafts(connection: Connection) -> published.Report | None:
     """How drafts that were published did, as the latest roll-up found it; None before the first one."""
     row = connection.execute(
@@ -505,7 +510,7 @@ def published_drafts(connection: Connection) -> published.Report | None:
     ).one_or_none()
     if row is None or "parts" not in row.data:  # as an earlier version wrote it: the next roll-up does it anew
         return None
-    parts = {name: published.Part(*one["counts"], _read_check(one["check"])) for name, one in row.data["parts"].items()}
+    parts = {name: _read_part(one) for name, one in row.data["parts"].items()}
     return published.Report(parts.pop(published.EVERY), parts, row.refreshed_at)
 
 

@@ -136,6 +136,12 @@ def growth(chosen: Filters) -> None:
     )
 
 
+def usual_basis(version: str) -> monitor.Basis:
+    """What a version is judged by before anybody chooses: its backtest until enough of its forecasts came true or not."""
+    report = data.model_report(version)
+    return "backtest" if report and report.backtest and not report.foresight.enough else "foresight"
+
+
 def calibrated(chosen: Filters) -> None:
     """Forecasts whose outcome is known: are promises kept, are the highest scores right, and in which groups not."""
     versions = {one.version: one.version for one in data.model_versions()}
@@ -148,9 +154,7 @@ def calibrated(chosen: Filters) -> None:
             if len(versions) > 1
             else next(iter(versions))
         )
-        report = data.model_report(version)
-        known: monitor.Basis = "backtest" if report and report.backtest and not report.foresight.enough else "foresight"
-        basis = filters.choice("basis", BASES, "Outcomes", known)
+        basis = filters.choice("basis", BASES, "Outcomes", usual_basis(version))
         by = filters.choice("told", TOLD_PARTS, "By")
         links.link(
             "pages/model.py", label="Intervals, drift and versions", icon=":material/arrow_forward:",

@@ -57,3 +57,6 @@ def touch() -> None:
     data.whole_spread(everything)
     data.spreads(everything, "category", least=scores.FEW, most=scores.MOST_GROUPS)
     data.associations(everything, "structure")
+    data.associations(everything, "ngram")
+    for one in data.model_versions()[:1]:
+        data.judged(one.version, scores.usual_basis(one.version), everything, next(iter(scores.TOLD_PARTS)))
