@@ -269,7 +269,8 @@ def _evidence(packed: Mapping[str, Any] | None, topic: str) -> Evidence:
 def _known(kind: type[_Kind], found: Mapping[str, Any]) -> _Kind:
     """A dataclass from what is known of its fields. Raises ValidationError where that is of another shape."""
     names = (one.name for one in fields(kind))  # type: ignore[arg-type]
-    return _adapter(kind).validate_python({name: found[name] for name in names if name in found})
+    adapter = _adapter(kind)  # type: ignore[arg-type]  # a class is hashable
+    return adapter.validate_python({name: found[name] for name in names if name in found})
 
 
 @lru_cache(maxsize=8)

@@ -138,9 +138,13 @@ def begun_with(user: str) -> KeptConcept | None:
         )
         st.button(
             "Not from it", icon=":material/close:", type="tertiary", key="no-concept",
-            help="Save drafts as ideas of your own", on_click=st.query_params.pop, args=("concept", None),
+            help="Save drafts as ideas of your own", on_click=_let_go,
         )  # fmt: skip
     return found
+
+
+def _let_go() -> None:
+    st.query_params.pop("concept", None)
 
 
 @st.cache_data(ttl=3, max_entries=50, show_spinner=False)
