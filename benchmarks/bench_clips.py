@@ -22,7 +22,7 @@ from miles.errors import ClipRefused
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-import clip_shapes  # the tests import each other without a package
+import clip_shapes  # type: ignore[import-not-found]  # the tests import each other without a package
 from clip_shapes import TOLD, Shape
 
 BOMB = 60_000  # frames
