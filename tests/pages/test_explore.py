@@ -17,7 +17,7 @@ PAGES = ("home", "trending", "scores", "title_patterns")
 def said(app: AppTest) -> str:
     """All that a page says in running text."""
     return "\n".join(
-        str(part.value) for kind in ("title", "subheader", "markdown", "caption") for part in app.get(kind)
+        str(part.value) for kind in ("title", "header", "subheader", "markdown", "caption") for part in app.get(kind)
     )
 
 
