@@ -1,6 +1,6 @@
 """Clips made for tests: scenes of known colours that change at known moments, in any codec and container PyAV writes.
 
-The same call gives the same bytes, on a busy machine too: every encoder gets a single thread, and containers are told to
+The same call gives the same clip, on a busy machine too: every encoder gets a single thread, and containers are told to
 write no random numbers.
 """
 
