@@ -301,7 +301,10 @@ def test_the_last_run_of_an_entry_is_told_with_its_reason():
             {"id": collection_id},
         )
     shown = texts(opened(show="Watchlist"))
-    assert "last just now, failed, 2 new, 0 updated, 0 skipped, 3 failed: :orange[The site is down]" in shown
+    assert (
+        "last just now, failed, 2 new, 0 updated, 0 skipped, 3 failed: :orange[:material/warning:] The site is down"
+        in shown
+    )
 
 
 # -- the sources

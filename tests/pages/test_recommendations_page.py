@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from answering import finished
 from language_server import GOOD, LanguageServer, Turn, concepts, failure
 from sqlalchemy import text
 from streamlit.testing.v1 import AppTest
@@ -101,17 +102,6 @@ def said(app: AppTest) -> str:
     """All that stands on the page, without the backslashes of Markdown."""
     shown = [*app.markdown, *app.caption, *app.error, *app.warning, *app.info, *app.header, *app.title]
     return "\n".join(str(element.value) for element in shown).replace("\\", "")
-
-
-def finished(app: AppTest) -> AppTest:
-    """Run the page again, as its fragment does, until no concepts are being written."""
-    for _ in range(200):
-        if recommendations.WRITING not in app.session_state:
-            break
-        time.sleep(0.05)
-        app.run()
-    assert not app.exception
-    return app
 
 
 def ask(visit, topic: str = "street food", **address: str) -> AppTest:

@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from answering import finished
 from scripted import Scripted, answered, problem
 from streamlit.delta_generator import DeltaGenerator
 from streamlit.testing.v1 import AppTest
 
 from miles import remote, settings
+from ui.writing import Writing
 
 ASLEEP = (503, b"<html>Starting</html>", {})
 
@@ -99,13 +101,14 @@ def test_the_score_lab_says_where_titles_go(far: Callable[..., Scripted], visit:
 
 
 def test_recommendations_wait_for_the_model_too(
-    far: Callable[..., Scripted], shown: list[str], sample_database: str, visit: Callable[..., AppTest]
+    far: Callable[..., Scripted], monkeypatch: pytest.MonkeyPatch, sample_database: str, visit: Callable[..., AppTest]
 ) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(Writing, "hear", lambda _, sentence: said.append(sentence))
     far(ASLEEP, ASLEEP, answered)
     app = visit("recommendations")
     app.text_input(key="topic").set_value("street food")
-    next(button for button in app.button if button.label == "Get concepts").click().run()
-    assert not app.exception
-    assert any("The model is waking up" in text for text in shown)
+    finished(app.button(key="get-concepts").click().run())
+    assert any("The model is waking up" in sentence for sentence in said)
     assert "waking up" not in texts(app)
     assert "where 10 in 100 is ordinary" in texts(app)

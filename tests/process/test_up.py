@@ -115,10 +115,10 @@ def test_a_taken_port_is_named_together_with_the_way_to_choose_another(home: Pat
 
 def test_a_killed_supervisor_leaves_nothing_running(running: tuple[Run, int], home: Path) -> None:
     run, _ = running
-    children = psutil.Process(run.process.pid).children(recursive=True)
+    started = [*psutil.Process(run.process.pid).children(recursive=True), *postgres_of(home)]
     run.process.kill()
     run.process.wait()
-    _, alive = psutil.wait_procs(children, timeout=30)
+    _, alive = psutil.wait_procs(started, timeout=30)
     assert alive == []
     assert postgres_of(home) == []
 
