@@ -71,7 +71,8 @@ def errors() -> Iterator[list[str]]:
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1440, "dark"), (390, "light")])  # both widths and both themes, each once
+# both widths and both themes, each once
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "dark"), (390, "light")])
 def test_every_page_can_be_read_by_everybody(
     chromium: Browser, dashboard: str, log: Path, errors: list[str], width: int, scheme: str
 ) -> None:
