@@ -319,16 +319,18 @@ class Corpus:
         at = self.number_of.get(pattern)
         return self.hit_video[:0] if at is None else self.hit_video[self.ngram_ends[at] : self.ngram_ends[at + 1]]
 
-    def only(self, members: np.ndarray) -> "Corpus":
-        """The videos in `members` alone, with their hits; n-grams keep their numbers."""
+    def only(self, members: np.ndarray, kind: Kind) -> "Corpus":
+        """The videos in `members` alone, with their hits if n-grams are asked for; these keep their numbers."""
         at = np.flatnonzero(members)
+        channel = np.cumsum(np.diff(self.channel[at], prepend=self.channel[at[:1]]) > 0)
+        if kind == "structure":
+            return Corpus.of(channel=channel, outcome=self.outcome[at], forms=self.forms[at], week=self.week[at])
         many = self.title_ends[at + 1] - self.title_ends[at]
         ends = np.cumsum(many)
         # positions of all hits of these titles: each title's own run, one after the other
         place = np.arange(ends[-1] if len(ends) else 0) + np.repeat(self.title_ends[at] - (ends - many), many)
         return Corpus.of(
-            channel=np.cumsum(np.diff(self.channel[at], prepend=self.channel[at[:1]]) > 0),
-            outcome=self.outcome[at], forms=self.forms[at], week=self.week[at], ngrams=self.ngrams,
+            channel=channel, outcome=self.outcome[at], forms=self.forms[at], week=self.week[at], ngrams=self.ngrams,
             hit_video=np.repeat(np.arange(len(at)), many), hit_ngram=self.title_ngrams[place], number_of=self.number_of,
         )  # fmt: skip
 
@@ -415,7 +417,7 @@ def associations(
         members = _draw(corpus, members, most_titles)
     newest = int(corpus.week.max(initial=-1))
     if members.sum() < FEW * len(members):
-        corpus = corpus.only(members)
+        corpus = corpus.only(members, kind)
         members = np.ones(len(corpus.channel), dtype=bool)
     names = [rule.name for rule in RULES] if kind == "structure" else corpus.ngrams
     known = members & ~np.isnan(corpus.outcome)
