@@ -40,7 +40,7 @@ RECENT_WEEKS = 4  # … and those of them whose lift is held against that of the
 MIN_WEEKS = 6  # with MIN_WEEK titles each; below that there is no trend
 MIN_WEEK = 20
 MIN_HALF = 5  # channels that tell, in the recent weeks and in those before; fewer don't tell a change of lift
-MOST_TITLES = 200_000  # of a set that is asked for while somebody waits; of larger ones, whole channels are drawn
+MOST_TITLES = 160_000  # of a set that is asked for while somebody waits; of larger ones, whole channels are drawn
 MOST = 300  # patterns of a kind that are shown of a set: the surest, after all of them were tested together
 FALSE_SHARE = 0.05  # of the trends that are named, at most this share is chance
 
