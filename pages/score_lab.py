@@ -122,12 +122,7 @@ with result:
             )
             verdicts = lab.judge(model, judged)
         else:
-            with st.container(border=True, horizontal_alignment="center", gap="xsmall"):
-                st.space("small")
-                st.markdown("## :material/science:", text_alignment="center")
-                st.markdown("**Type a title to see its score.**", text_alignment="center")
-                st.caption("It is scored while you type.", text_alignment="center")
-                st.space("small")
+            page.blank(":material/science:", "Type a title to see its score.", "It is scored while you type.")
 
 if model is not None and verdicts:
     best = verdicts[0]

@@ -1,8 +1,12 @@
 """What stands in the tables of the database at hand, past all rights: what tests look at and set up."""
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 
 from miles import db, store
@@ -29,3 +33,14 @@ def put(observations: Sequence[Observation], *, sample: bool = False) -> store.C
     """Keep what was observed, as a collection does."""
     with db.transaction("worker") as connection:
         return store.observe(connection, observations, sample=sample)
+
+
+@contextmanager
+def before(migration: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
+    """The empty database as it was before a migration ("0018_spending"), which is then what `db.migrate` does first."""
+    shutil.copytree(db.MIGRATIONS, folder / "before", ignore=lambda _, names: [n for n in names if n >= migration])
+    with monkeypatch.context() as patch:
+        patch.setattr(db, "MIGRATIONS", folder / "before")
+        db.migrate()
+        yield
+    assert db.migrate()[0] == migration

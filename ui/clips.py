@@ -109,12 +109,11 @@ def choose(mine: list[Clip]) -> Clip | None:
 
 def nothing_yet() -> None:
     """What to do first."""
-    with st.container(border=True, horizontal_alignment="center", gap="xsmall"):
-        st.space("small")
-        st.markdown("## :material/movie:", text_alignment="center")
-        st.markdown("**Choose a video to see what is in it.**", text_alignment="center")
-        st.caption("It is read in the background; you can leave this page meanwhile.", text_alignment="center")
-        st.space("small")
+    page.blank(
+        ":material/movie:",
+        "Choose a video to see what is in it.",
+        "It is read in the background; you can leave this page meanwhile.",
+    )
 
 
 @st.fragment(run_every=LIVE)

@@ -5,7 +5,7 @@
 
 import logging
 import runpy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
@@ -100,11 +100,11 @@ def state() -> data.State:
 
 def nothing_yet(what: str) -> None:
     """The empty state of a page that needs collected videos: says what is missing and where to get it."""
-    _blank(
+    blank(
         ":material/inbox:",
         what,
         "Collect a topic, import a file, or look around with sample data.",
-        ("pages/home.py", "Get videos in", ":material/add_circle:"),
+        lambda: st.page_link("pages/home.py", label="Get videos in", icon=":material/add_circle:"),
     )
 
 
@@ -123,7 +123,7 @@ def total(label: str, value: int, series: Sequence[float], what: str) -> None:
 
 def no_match() -> None:
     """The empty state of a list whose filters nothing passes."""
-    _blank(
+    blank(
         ":material/filter_alt_off:",
         "No video passes these filters.",
         "Widen the dates or the score, or clear the filters.",
@@ -132,33 +132,33 @@ def no_match() -> None:
 
 def not_scored() -> None:
     """The empty state of a page that needs scores where nothing is scored yet."""
-    _blank(
+    blank(
         ":material/speed:",
         "Nothing is scored yet.",
         "A worker scores new videos by itself; `python -m miles score` does it now.",
-        ("pages/operations.py", "See the jobs", ":material/settings:"),
+        lambda: st.page_link("pages/operations.py", label="See the jobs", icon=":material/settings:"),
     )
 
 
 def too_few_for_patterns(*, narrowed: bool) -> None:
     """The empty state of the title patterns where none could be measured; `narrowed` where filters are set."""
-    _blank(
+    blank(
         ":material/title:",
         "Not enough data for title patterns.",
         "A pattern is told from 30 videos of 10 channels on, each with enough other videos to say what is usual. "
         + ("Widen the filters, or collect more." if narrowed else "Collect more, or wait for the next roll-up."),
-        ("pages/operations.py", "Collect more", ":material/download:"),
+        lambda: st.page_link("pages/operations.py", label="Collect more", icon=":material/download:"),
     )
 
 
-def _blank(icon: str, what: str, hint: str, link: tuple[str, str, str] | None = None) -> None:
+def blank(icon: str, what: str, hint: str, more: Callable[[], object] | None = None) -> None:
+    """A box in the place of what is not there yet: what that is, what brings it, and below it what `more` draws."""
     with st.container(border=True, horizontal_alignment="center", gap="xsmall"):
         st.space("small")
         st.header(what, icon=icon, anchor=False, text_alignment="center")
         st.caption(hint, text_alignment="center")
-        if link:
-            path, label, link_icon = link
-            st.page_link(path, label=label, icon=link_icon)
+        if more:
+            more()
         st.space("small")
 
 

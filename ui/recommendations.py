@@ -280,18 +280,17 @@ def opened(user: str) -> Opened | None:
 
 def nothing_asked() -> None:
     """The page before anything was asked."""
-    with st.container(border=True, horizontal_alignment="center", gap="xsmall"):
-        st.space("small")
-        st.markdown("## :material/lightbulb:", text_alignment="center")
-        st.markdown("**Say what your videos are about.**", text_alignment="center")
-        st.caption(
-            "More concepts are written than shown. Each is scored, compared with every known title, and backed by videos.",
-            text_alignment="center",
-        )
-        if not page.state().candidates:
-            st.caption("No videos are collected yet, so nothing could back them.", text_alignment="center")
-            links.link("pages/home.py", label="Get videos in", icon=":material/add_circle:", to={})
-        st.space("small")
+
+    def where_videos_come_from() -> None:
+        st.caption("No videos are collected yet, so nothing could back them.", text_alignment="center")
+        links.link("pages/home.py", label="Get videos in", icon=":material/add_circle:", to={})
+
+    page.blank(
+        ":material/lightbulb:",
+        "Say what your videos are about.",
+        "More concepts are written than shown. Each is scored, compared with every known title, and backed by videos.",
+        None if page.state().candidates else where_videos_come_from,
+    )
 
 
 def not_here() -> None:

@@ -1,12 +1,13 @@
 """Recommendations in Streamlit's own test frame: a fake scoring model, a scripted language model, a real database."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from answering import finished
+from fake_model import FakeModel
 from language_server import GOOD, LanguageServer, Turn, concepts, failure
 from sqlalchemy import text
 from streamlit.testing.v1 import AppTest
@@ -14,9 +15,7 @@ from streamlit.testing.v1 import AppTest
 from miles import db, drafts, kept, recommend, rollups, settings, store
 from miles.candidates import Candidate, Channel, Observation, Snapshot
 from miles.concepts import Recommendation, Request
-from miles.features import ScoreInput
 from miles.kept import KeptConcept
-from miles.scoring import Score
 from ui import recommendations
 
 NOW = datetime.now(UTC)
@@ -29,30 +28,6 @@ NONSENSE = [
     "**bold** [link](http://x) $\\frac{1}{2}$ :material/home: <script>alert(1)</script>",
     "\u202e\u200bgnp.exe",
 ]
-
-
-class FakeModel:
-    """Stands for the network: longer titles score higher, 40 letters ten times as many views."""
-
-    version = "fake-1"
-
-    def score(self, videos: Sequence[ScoreInput]) -> list[Score]:
-        return [
-            Score(
-                key=video.key,
-                mode="draft",
-                viral_score=min(0.02 + len(video.title) / 200, 0.99),
-                predicted_multiple=None,
-                predicted_velocity=14_000.0 * 10 ** ((len(video.title) - 30) / 40),
-                velocity_low=9_000.0,
-                velocity_high=23_000.0,
-                predicted_velocity_7d=None,
-                base_rate=0.1,
-                model_version=self.version,
-                note="no channel history",
-            )
-            for video in videos
-        ]
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,6 @@
 """What the language model costs: the day's limits hold whoever asks at once, and the ledger keeps who asked to itself."""
 
 import contextlib
-import shutil
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import pytest
 import sqlalchemy.exc
 from language_server import GOOD, QUIET, LanguageServer, Turn, failure, tokens
 from sqlalchemy import text
-from tables import change, rows
+from tables import before, change, rows
 
 from miles import db, language_model, operations, prompting, settings, spending
 from miles.concepts import Request, Usage
@@ -295,13 +294,8 @@ def test_what_is_settled_stays_as_it_is():
 def test_what_was_spent_before_there_was_a_limit_counts(
     empty_database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    shutil.copytree(db.MIGRATIONS, tmp_path / "before", ignore=lambda _, names: [n for n in names if n > "0018"])
-    (tmp_path / "before" / "always.sql").unlink(missing_ok=True)
-    with monkeypatch.context() as patch:
-        patch.setattr(db, "MIGRATIONS", tmp_path / "before")
-        db.migrate()
+    with before("0018_spending", monkeypatch, tmp_path):
         change("INSERT INTO usage (service, requests, input_tokens, output_tokens) VALUES ('openai', 2, 300, 40)")
-    assert db.migrate()[0] == "0018_spending"
     assert today() == spending.Spent(2, 300, 40, None, 500_000, None)
     assert rows("SELECT user_id, estimated, pending FROM usage") == [(None, False, False)]
 

@@ -1,6 +1,5 @@
 """The watchlist: what is collected again by itself, when, and never twice at once."""
 
-import shutil
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import pytest
 from loopback import Site, eventually
 from sqlalchemy.exc import IntegrityError
-from tables import change, rows
+from tables import before, change, rows
 
 from miles import collecting, db, jobs, watchlist
 from miles.errors import MilesError, SourceError
@@ -401,13 +400,8 @@ def test_what_a_killed_command_left_is_taken_up_by_the_next_one() -> None:
 def test_entries_of_before_are_due_every_six_hours(
     empty_database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    shutil.copytree(db.MIGRATIONS, tmp_path / "before", ignore=lambda _, names: [n for n in names if n > "0010"])
-    (tmp_path / "before" / "always.sql").unlink(missing_ok=True)
-    with monkeypatch.context() as patch:
-        patch.setattr(db, "MIGRATIONS", tmp_path / "before")
-        db.migrate()
+    with before("0010_watchlist", monkeypatch, tmp_path):
         change("INSERT INTO watchlist (target, kind, item_limit, added_by) VALUES ('food', 'topic', 5, 'me')")
-    assert db.migrate()[0] == "0010_watchlist"
     with db.transaction("viewer") as connection:
         [one] = watchlist.entries(connection)
     assert (one.target, one.every, one.item_limit, one.paused_at) == ("food", watchlist.USUAL, 5, None)
