@@ -24,6 +24,18 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("miles")
 
+OF_THE_WORLD = {"process", "browser", "replay"}  # folders
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What uses real processes, browsers and clocks is run once more where it fails, and the summary says so.
+
+    A machine that stops for seconds is no defect of Miles; of what depends on Miles alone every failure counts.
+    """
+    for item in items:
+        if item.path.parent.name in OF_THE_WORLD:
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
 
 @pytest.fixture(autouse=True)
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
