@@ -72,7 +72,7 @@ SHOTS = (
     Shot("score-lab", "score_lab?draft=I+tried+street+food+in+24+hours&title=Street+food+under+one+dollar"),
     Shot("recommendations", "recommendations?topic=street+food&vibe=Funny", act=_ask_for_concepts),
     Shot("operations", "operations"),
-    Shot("model", "model?show=What+it+is"),
+    Shot("model", "model?show=About"),
 )
 
 

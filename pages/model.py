@@ -30,7 +30,7 @@ report = data.model_report(version.version)
 with head:
     page.header("Model", model.summary(version, report, page.now()))
 
-if view == "What it is":
+if view == "About":
     model.card(version)
 elif view == "History":
     model.history(data.model_activations(), versions)

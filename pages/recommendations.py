@@ -17,7 +17,7 @@ recommendations.prefill(user)
 request = recommendations.fields()
 with st.container(horizontal=True, vertical_alignment="center", gap="small"):
     asked = st.button("Get concepts", type=page.strong(), icon=":material/lightbulb:", key="get-concepts")
-    price = st.container(gap=None, width="stretch")
+    price = st.container(gap=None, width=860)  # beside the button, or below it where there is no room
 
 if asked:
     recommendations.begin(user, request, offline=False)

@@ -288,6 +288,7 @@ def histogram(
         tickvals=[tick**0.5 for tick in ticks],
         ticktext=[words.count(tick) for tick in ticks],
         range=[0, max(top, 1) ** 0.5 * 1.04],
+        title={"text": "videos", "font": {"size": 12}},
     )
     return chart
 

@@ -43,7 +43,7 @@ SAID = "clip said"  # of the session: what became of the last upload
 def upload(user: str) -> None:
     """Choose a file; it is stored and queued at once, and the memory that the browser's upload took is given back."""
     turn = st.session_state.setdefault("clip turn", 0)
-    with st.container(horizontal=True, gap="small", vertical_alignment="top"):
+    with st.grid(2, min_column_width=300, gap="small"):
         title = st.text_input(
             "Title", key="clip-title", bind="query-params", placeholder="Optional",
             help="Judged with each frame. Without one the frames are judged alone.", width="stretch",

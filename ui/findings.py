@@ -225,7 +225,7 @@ def drift(shifts: Sequence[Shift]) -> str:
         for group, verdict in ((drifted, "drifted"), (shifted, "shifted"))
         if group
     ]
-    said = f"The score is {score.verdict}" if score else ""
+    said = ("The score is stable" if score.verdict == "stable" else f"The score {score.verdict}") if score else ""
     return "; ".join(filter(None, (said, *(moved or ["all inputs are stable"]))))
 
 

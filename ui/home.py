@@ -67,10 +67,10 @@ def first(row: Row, growth: Sequence[int], now: datetime) -> None:
             help="Of your niches and the biggest movers: the video furthest above its channel's usual, of those that are"
             " measured to grow. Measures alone decide, not the score.",
         )
-        with st.container(horizontal=True, gap="medium", vertical_alignment="top"):
-            with st.container(width=240, gap=None):
+        with st.grid("auto", min_column_width=220, gap="medium"):
+            with st.container(gap=None):
                 st.image(cards.picture(row), width="stretch", alt=cards.picture_alt(row))
-            with st.container(width="stretch", gap="xsmall"):
+            with st.container(gap="xsmall"):
                 st.markdown(f"**{words.plain(words.shorten(row.title, 80))}**")
                 st.caption(cards.byline(row, now))
                 st.markdown(said_of(row))
@@ -193,13 +193,13 @@ def movers(
                 with st.container(gap=None, width="stretch"):
                     cards.title_button(row, key="mover", wrap=False)
                     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-                        st.markdown(f":green[↑] **{words.count(one.gained)}** views", width="content")
+                        st.markdown(cards.velocity(row), width="content")
                         seen = growth.get(row.candidate_id, ())
                         if len(seen) > 1:
                             st.image(cards.sparkline(seen, 72, 22), width=72, alt=cards.sparkline_alt(seen))
                     usual = f" · {words.times(row.outlier_multiple)} usual" if row.outlier_multiple is not None else ""
                     sample = " · sample" if row.sample else ""
-                    st.caption(f"in {one.days:.1f} days{cards.change(row)}{usual}{sample}")
+                    st.caption(f"+{words.count(one.gained)} views in {one.days:.1f} days{usual}{sample}")
 
 
 def at_a_glance(state: State, found: Sequence[Health], now: datetime) -> None:

@@ -16,7 +16,7 @@ from miles.monitor import Comparison, Drift, Report
 from miles.registry import Activation, Version
 from ui import cards, charts, data, findings, page, words
 
-VIEWS = ("Outcomes", "Drift", "Shadow", "What it is", "History")
+VIEWS = ("Outcomes", "Drift", "Shadow", "About", "History")  # short: all fit side by side on a phone
 STATES = {"current": "in force", "shadow": "in shadow", "retired": "retired"}
 COLOURS = {"current": "green", "shadow": "blue", "retired": "gray"}
 
@@ -54,13 +54,13 @@ def _day(said: str) -> str:
 
 
 def not_summed_up() -> None:
-    with st.container(border=True):
-        st.markdown("**Not looked at yet.**")
-        st.caption(
-            "How a version does is worked out after each scoring, together with the other summaries. Collect something, "
-            "or refresh the summaries on the Operations page."
-        )
-        st.page_link("pages/operations.py", label="Open Operations", icon=":material/settings:")
+    page.blank(
+        ":material/fact_check:",
+        "Not looked at yet.",
+        "How a version does is worked out after each scoring, together with the other summaries. Collect something, "
+        "or refresh the summaries on the Operations page.",
+        lambda: st.page_link("pages/operations.py", label="Open Operations", icon=":material/settings:"),
+    )
 
 
 # --- promises and outcomes --------------------------------------------------------------------------
@@ -83,13 +83,16 @@ def foresight(report: Report) -> None:
         + "Only videos that were looked at again can be counted."
     )
     if not check.enough:
-        with st.container(border=True):
-            st.markdown(f"**{findings.not_enough(check)}**")
-            st.caption(counted)
-            st.caption(
-                "A score counts here only if it was made before the outcome was seen. Imported history that is scored "
-                "afterwards does not, however many videos it has, and neither does sample data."
-            )
+        unseen = "A worker looks at new videos again after 3 days; then it is known which of them took off. " + "".join(
+            f"{part}. " for part in waiting if part
+        )
+        page.blank(
+            ":material/hourglass_empty:",
+            f"{findings.not_enough(check)}.",
+            (counted + " " if check.n else unseen)
+            + "A score counts here only if it was made before the outcome was seen. Imported history that is scored "
+            "afterwards does not, however many videos it has, and neither does sample data.",
+        )
         return
     _check(check, findings.promises(check), counted, key="foresight")
 
@@ -118,9 +121,7 @@ def published_drafts(found: published.Report | None) -> None:
         f"{words.full(every.judged)} the channel's usual is known."
     )
     if not every.check.enough:
-        with st.container(border=True):
-            st.markdown(f"**{findings.not_enough(every.check)}**")
-            st.caption(counted)
+        page.blank(":material/hourglass_empty:", f"{findings.not_enough(every.check)}.", counted)
     else:
         _check(every.check, findings.promises(every.check), counted, key="published")
     if found.origins.keys() - {"own"}:
@@ -194,11 +195,10 @@ def _check(check: Check, title: str, caption: str, *, key: str) -> None:
 
 
 def _metric(label: str, value: Interval | None, help: str, *, digits: int) -> None:
-    shown = words.UNKNOWN if value is None else words.percent(value.value, digits).replace("-", "−")
     with st.container(border=True, height="stretch", gap=None):
-        st.metric(label, shown, help=help)
+        st.metric(label, words.UNKNOWN if value is None else words.percent(value.value, digits), help=help)
         if value is not None:
-            st.caption(f"{words.percent(value.low, digits)} to {words.percent(value.high, digits)}".replace("-", "−"))
+            st.caption(f"{words.percent(value.low, digits)} to {words.percent(value.high, digits)}")
 
 
 # --- drift ------------------------------------------------------------------------------------------
@@ -207,7 +207,12 @@ def _metric(label: str, value: Interval | None, help: str, *, digits: int) -> No
 def drift(found: Drift | None) -> None:
     """PSI of the score and of each input against the reference."""
     if found is None:
-        st.caption("Nothing that this version has scored has counts yet, so there is nothing to compare.")
+        page.blank(
+            ":material/compare_arrows:",
+            "Nothing to compare yet.",
+            "Drift compares the latest videos that this version has scored with those it was calibrated on. It has scored "
+            "none that were collected or imported with their views; sample data does not count.",
+        )
         return
     recent = f"{words.full(found.recent_n)} videos last seen {words.day(found.recent_from)} to {words.day(found.recent_until)}"
     if not found.shifts:
@@ -217,9 +222,7 @@ def drift(found: Drift | None) -> None:
             else "The manifest of this version holds no reference, so the first month that it scored is one; it takes a "
             "month before the latest four weeks to compare them with."
         )
-        with st.container(border=True):
-            st.markdown("**Not enough data to tell drift.**")
-            st.caption(reason)
+        page.blank(":material/compare_arrows:", "Not enough data to tell drift.", reason)
         return
     span = f"{words.day(found.reference_from)} to {words.day(found.reference_until)}"
     against = (
@@ -267,7 +270,9 @@ def shifts(found: Sequence[calibration.Shift]) -> go.Figure:
         chart.add_vline(x=limit, line={"color": charts.MUTED, "width": 1, "dash": "dot"}, layer="below")
     chart.update_yaxes(tickvals=places, ticktext=names, range=[len(found) - 0.5, -0.5], showgrid=False)
     widest = max([one.psi for one in found] + [calibration.DRIFTED])
-    chart.update_xaxes(range=[0, widest * 1.6], title={"text": "PSI", "font": {"size": 12}})
+    chart.update_xaxes(
+        range=[0, widest * 1.6], title={"text": "population stability index (PSI)", "font": {"size": 12}}
+    )
     return chart
 
 
@@ -278,19 +283,21 @@ def shadow(found: Comparison | None, versions: Sequence[Version]) -> None:
     """The version in shadow beside the one in force."""
     beside = next((one.version for one in versions if one.state == "shadow"), None)
     if beside is None:
-        with st.container(border=True):
-            st.markdown("**No version scores in shadow.**")
-            st.caption(
-                "A version in shadow scores every video beside the one in force, without anybody seeing its scores. Then "
-                "this page tells what would change, and which of both has been right more often."
-            )
-            st.code("python -m miles model shadow FOLDER", language=None)
+        page.blank(
+            ":material/tonality:",
+            "No version scores in shadow.",
+            "A version in shadow scores every video beside the one in force, without anybody seeing its scores. Then "
+            "this page tells what would change, and which of both has been right more often.",
+            lambda: st.code("python -m miles model shadow FOLDER", language=None, width="content"),
+        )
         return
     if found is None or found.shadow != beside or not found.n:
-        with st.container(border=True):
-            st.markdown(f"**{words.plain(beside)} has not scored enough to be compared.**")
-            st.caption("It scores after the version in force, with the next scoring.")
-            st.page_link("pages/operations.py", label="See the jobs", icon=":material/settings:")
+        page.blank(
+            ":material/tonality:",
+            f"{words.plain(beside)} has not scored enough to be compared.",
+            "It scores after the version in force, with the next scoring.",
+            lambda: st.page_link("pages/operations.py", label="See the jobs", icon=":material/settings:"),
+        )
         return
     st.markdown(f"**{findings.shadow(found)}**")
     st.caption(

@@ -28,7 +28,7 @@ TASKS = {
     "score": "Score",
     "roll_up": "Refresh summaries",
     "refresh": "Look for what is due",
-    "canary": "Ask a canary",
+    "canary": "Check a source",
     "backtest": "Look back with a model",
     "load_sample": "Load sample data",
     "remove_sample": "Remove sample data",

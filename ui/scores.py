@@ -44,7 +44,7 @@ def spread(chosen: Filters) -> None:
         _none(chosen)
         return
     base, label = whole.base_rate * 100, f"base rate {words.in_100(whole.base_rate)}"
-    title, n = findings.spread(whole), f"viral_score of {words.full(whole.n)} videos"
+    title, n = findings.spread(whole), f"Scores of {words.full(whole.n)} videos"
     left, right = st.columns(2, gap="medium")
     with left:
         if shape == "histogram":
@@ -52,14 +52,14 @@ def spread(chosen: Filters) -> None:
                 charts.histogram(_halved(whole.counts), mark=base, mark_label=label, height=380),
                 title=title,
                 caption=f"{n}, in bins of 2 in 100, on a square-root scale; the line is the base rate that belongs to these scores.",
-                alt=f"Histogram of {n}: {title}",
+                alt=f"Histogram. {n}: {title}",
             )
         else:
             charts.show(
                 charts.cumulative([("All", whole.below())], mark=base, mark_label=label),
                 title=title,
                 caption=f"{n}: how many of 100 score below each value.",
-                alt=f"Cumulative distribution of {n}: {title}",
+                alt=f"Cumulative distribution. {n}: {title}",
             )
     if not groups:
         with right:
@@ -120,9 +120,10 @@ def growth(chosen: Filters) -> None:
     """Predicted beside measured velocity, of all videos that have both."""
     found = data.growth_beside(chosen)
     if not found.n:
-        st.markdown("**Predicted beside measured velocity**")
-        st.caption(
-            "Not enough data: a measured velocity takes two snapshots of the same video, some hours apart, and a score."
+        page.blank(
+            ":material/scatter_plot:",
+            "No predicted velocity can be held against a measured one yet.",
+            "A measured velocity takes two snapshots of the same video, some hours apart, and a prediction takes a score.",
         )
         return
     charts.show(
@@ -146,7 +147,7 @@ def calibrated(chosen: Filters) -> None:
     """Forecasts whose outcome is known: are promises kept, are the highest scores right, and in which groups not."""
     versions = {one.version: one.version for one in data.model_versions()}
     if not versions:
-        st.caption("Not enough data: no model version has scored anything yet.")
+        page.not_scored()
         return
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         version = (
@@ -173,13 +174,13 @@ def calibrated(chosen: Filters) -> None:
         "again can be counted."
     )
     if not check.enough:
-        with st.container(border=True):
-            st.markdown(f"**{findings.not_enough(check)}**")
-            st.caption(counted)
-            st.caption(
-                "Collecting looks at videos again after 3 days by itself. A backtest asks a version about looks whose next "
-                "days are known already; start it on the Model page."
-            )
+        page.blank(
+            ":material/hourglass_empty:",
+            f"{findings.not_enough(check)}.",
+            (f"{counted} " if check.n else "Whether a score came true is known when its video is looked at again. ")
+            + "A worker looks at videos again after 3 days by itself. A backtest asks a version about looks whose next days "
+            "are known already; start it on the Model page.",
+        )
         return
     base = found.base_rate or 0.0
     left, right = st.columns([3, 2], gap="medium")

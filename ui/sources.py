@@ -57,19 +57,24 @@ def _card(one: Health, moment: datetime) -> None:
                     pacing.try_now(connection, one.source)
                 st.rerun()
             if one.has_canary and st.button(
-                "Ask the canary",
+                "Check it now",
                 key=f"canary-{one.source}",
                 icon=":material/stethoscope:",
-                help="One page of a listing that is never empty, through the same pace and budget.",
+                help="The canary: reads one page of a listing that is never empty, through the same pace and budget. If that fails, "
+                "the site has changed or refuses, whatever was asked of it.",
             ):
                 with db.transaction("operator") as connection:
                     jobs.defer_canary(connection, one.source)
-                st.toast("Canary queued", icon=":material/check:")
+                st.toast("Check queued", icon=":material/check:")
         if one.state:
             _numbers(one.state, moment)
             if one.state.breaker != "closed" and one.state.reason:
                 st.caption(f":orange[:material/warning:] Why: {words.plain(one.state.reason)}", help=BREAKER_HELP)
-        st.caption(_canary(one.canary, moment) if one.has_canary else "No canary is known for this site.")
+        st.caption(
+            _canary(one.canary, moment)
+            if one.has_canary
+            else "Only collecting tells whether this site can be read: no listing of it is known that is never empty."
+        )
 
 
 def _badge(one: Health, moment: datetime) -> str:
@@ -83,7 +88,7 @@ def _badge(one: Health, moment: datetime) -> str:
     if state.free_at:
         return f":orange-badge[:material/hourglass: budget used up until {words.clock(state.free_at, moment)}]"
     if one.canary and not one.canary.passed:
-        return ":orange-badge[:material/warning: canary fails]"
+        return ":orange-badge[:material/warning: can't be read]"
     return ":green-badge[:material/check: answers]"
 
 
@@ -126,11 +131,11 @@ def _numbers(state: SourceState, moment: datetime) -> None:
 
 def _canary(canary: Canary | None, moment: datetime) -> str:
     if canary is None:
-        return "The canary was not asked yet; a worker does so once a day while the source is in use."
+        return "Not checked yet; a worker reads a listing that is never empty once a day while the source is in use."
     took = f"{words.plural(canary.requests, 'request')}, {canary.seconds:.1f} s, yt-dlp {canary.yt_dlp}"
     if canary.passed:
-        return f":green[:material/check:] The canary passed {words.ago(canary.at, moment)} ({took})."
+        return f":green[:material/check:] Checked {words.ago(canary.at, moment)}: it answers ({took})."
     return (
-        f":red[:material/error:] The canary failed {words.ago(canary.at, moment)} ({took}): "
+        f":red[:material/error:] Checked {words.ago(canary.at, moment)}: it can't be read ({took}). "
         f"{words.plain(words.shorten(canary.reason or '', 300))}"
     )

@@ -19,12 +19,12 @@ def candidates(rows: Sequence[Row], growth: Mapping[str, Sequence[int]], *, now:
             st.query_params["video"] = rows[clicked["row"]].candidate_id
 
     pictures.warm(rows)
-    frame = pd.DataFrame(
+    frame = pd.DataFrame(  # the score comes first: a phone shows no more than the picture, it and half of the title
         {
             "Picture": [cards.small_picture(row) for row in rows],
+            "Score": [None if row.viral_score is None else row.viral_score * 100 for row in rows],
             "Title": [row.title for row in rows],
             "Details": ["Details"] * len(rows),
-            "Score": [None if row.viral_score is None else row.viral_score * 100 for row in rows],
             "Usual": [row.outlier_multiple for row in rows],
             "n": pd.array([row.outlier_n if row.outlier_multiple is not None else None for row in rows], dtype="Int64"),
             "Velocity": [row.velocity for row in rows],
@@ -54,7 +54,7 @@ def candidates(rows: Sequence[Row], growth: Mapping[str, Sequence[int]], *, now:
             "Title": column.TextColumn(width=300, pinned=True),
             "Details": column.ButtonColumn("", width=84, type="tertiary", on_click=open_clicked, key="details"),
             "Score": column.ProgressColumn(
-                "In 100", min_value=0, max_value=100, format="%.0f", help=words.MEANING["score"], width=110
+                "In 100", min_value=0, max_value=100, format="%.0f", help=words.MEANING["score"], width=110, pinned=True
             ),
             "Usual": column.NumberColumn("× usual", format="%.2f×", help=words.MEANING["outlier"], width="small"),
             "n": column.NumberColumn("of n", help="Other videos of the channel that it is compared with.", width=60),

@@ -25,7 +25,7 @@ def three() -> None:
         with st.container(border=True, height="stretch", gap="small"):
             st.markdown("## :material/upload_file: Import a file")
             st.caption("yt-dlp JSON, JSON lines, CSV or Parquet; columns are recognised by their usual names.")
-            st.code(f"{_python()} -m miles import FILE", language="bash")
+            st.code(f"{_python()} -m miles import FILE", language="bash", wrap_lines=True)
             st.caption("`--dry-run` shows what would happen, `--map ours=theirs` names a column.")
         with st.container(border=True, height="stretch", gap="small"):
             st.markdown("## :material/science: Load sample data")

@@ -88,8 +88,11 @@ def against_base(probability: float | None, base_rate: float | None) -> str:
 
 
 def percent(share: float | None, digits: int = 0) -> str:
-    """A share: 12%. Signs are left to `change`."""
-    return UNKNOWN if share is None or not math.isfinite(share) else f"{share * 100:.{digits}f}%"
+    """A share: 12%; below nothing −3%, and never −0%."""
+    if share is None or not math.isfinite(share):
+        return UNKNOWN
+    shown = f"{abs(share) * 100:.{digits}f}%"
+    return f"−{shown}" if share < 0 and float(shown[:-1]) else shown
 
 
 def change(ratio: float | None) -> str:
@@ -208,8 +211,8 @@ _MARKDOWN = frozenset("\\`*_{}[]()#+-.!|<>~$:&")
 
 # What each number is, in a sentence; the help of every metric that shows it.
 MEANING = {
-    "score": "viral_score: the calibrated probability of the event that the model card defines. "
-    "It says how often videos like this one get there, not that this one will.",
+    "score": "Score (viral_score): of 100 videos like this one, how many reach the top tenth of their kind. A calibrated "
+    "probability, not a promise for this one; the Model page defines it under About.",
     "base_rate": "How often the event happens among all videos that the model was measured on.",
     "velocity": "Measured velocity: views gained per day between two snapshots of the video.",
     "lifetime": "Lifetime velocity: all views divided by the video's age. It says nothing about today.",

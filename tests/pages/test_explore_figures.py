@@ -248,11 +248,11 @@ def test_home_says_what_the_raw_rows_say(visit: Visit, raw: pd.DataFrame) -> Non
     movers = raw[
         (raw["newest"] >= last_day) & (raw["observed_at"] >= last_day) & (raw["velocity"] > 0) & (raw["days"] <= 2)
     ].sort_values("velocity", ascending=False)
-    gained = [value for value in said if value.startswith(":green[↑] **")]
+    gained = [part.value for part in app.caption if part.value.startswith("+")]
     assert len(gained) == min(6, len(movers)) > 0
-    assert gained == [
-        f":green[↑] **{words.count(round(row.velocity * row.days))}** views" for row in movers.head(6).itertuples()
-    ]
+    for line, row in zip(gained, movers.head(6).itertuples(), strict=True):
+        assert line.startswith(f"+{words.count(round(row.velocity * row.days))} views in {row.days:.1f} days")
+        assert any(value.startswith(f"**{words.per_day(row.velocity)}**") for value in said)
 
     for name, known in (("Scored", "viral_score"), ("Velocity measured", "velocity"), ("× usual known", "multiple")):
         assert f"{name} **{words.percent(raw[known].notna().mean())}**" in whole, name

@@ -14,7 +14,7 @@ from miles.calibration import Bin, Check, Coverage, Interval, Shift
 from ui import findings
 
 Visit = Callable[..., AppTest]
-VIEWS = ("Outcomes", "Drift", "Shadow", "What it is", "History")
+VIEWS = ("Outcomes", "Drift", "Shadow", "About", "History")
 NOW = datetime.now(UTC).replace(microsecond=0)
 SHIPPED = registry.read_manifest(scoring.DEFAULT_FOLDER)["version"]
 
@@ -218,7 +218,7 @@ def test_drift_is_shown_with_its_convention(visit: Visit) -> None:
 
 @pytest.mark.usefixtures("versions")
 def test_the_card_tells_events_base_rates_and_figures(visit: Visit) -> None:
-    app = visit("model", show="What it is")
+    app = visit("model", show="About")
     assert not app.exception
     assert "90th percentile" in said(app)
     assert [one.label for one in app.metric] == ["Base rate", "Base rate"]
@@ -291,7 +291,7 @@ def test_the_finding_about_drift_counts_by_verdict() -> None:
         return Shift(name, psi, 0.1, 0.2, "low")
 
     assert findings.drift([moved(calibration.SCORE, 0.2), moved("age", 0.05)]) == (
-        "The score is shifted; all inputs are stable"
+        "The score shifted; all inputs are stable"
     )
     assert findings.drift([moved(calibration.SCORE, 0.0), moved("a", 0.5), moved("b", 0.12)]) == (
         "The score is stable; 1 of 2 inputs drifted (a); 1 of 2 inputs shifted (b)"

@@ -314,7 +314,7 @@ def test_a_fresh_installation_names_youtube_and_the_age_of_yt_dlp():
     shown = texts(opened(show="Sources"))
     assert "**YouTube** :gray-badge[not asked yet]" in shown
     assert "yt-dlp 20" in shown
-    assert "The canary was not asked yet" in shown
+    assert "Not checked yet" in shown
 
 
 def test_a_source_shows_its_budget_its_breaker_and_its_canary():
@@ -342,7 +342,7 @@ def test_a_source_shows_its_budget_its_breaker_and_its_canary():
     shown = texts(app)
     assert "refuses us; tried again in 49 min (" in shown or "refuses us; tried again in 50 min (" in shown
     assert "it answered 429" in shown
-    assert "The canary failed just now (1 request, 0.4 s, yt-dlp 2026.1.1)" in shown
+    assert "Checked just now: it can't be read (1 request, 0.4 s, yt-dlp 2026.1.1)" in shown
     assert {metric.label: metric.value for metric in app.metric} == {
         "Last success": "2 min ago",
         "Success rate, 24 h": "75%",

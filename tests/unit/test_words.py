@@ -65,6 +65,13 @@ def test_a_multiple_has_two_figures(value: float | None, written: str) -> None:
     assert words.times(value) == written
 
 
+@pytest.mark.parametrize(
+    ("share", "written"), [(0.123, "12%"), (-0.0312, "−3%"), (-0.001, "0%"), (0.0, "0%"), (None, "—")]
+)
+def test_a_share_below_nothing_has_a_sign_and_no_share_is_minus_nothing(share: float | None, written: str) -> None:
+    assert words.percent(share) == written
+
+
 def test_an_interval_says_its_unit_once() -> None:
     assert words.interval(0.9, 2.3) == "0.90–2.3×"
     assert words.interval(12_000, 80_000, "/day") == "12K–80K/day"
