@@ -9,9 +9,9 @@ from ui import recommendations
 
 def finished(app: AppTest) -> AppTest:
     """Run the page again, as its fragment does, until no concepts are being written."""
-    for _ in range(200):
-        if recommendations.WRITING not in app.session_state:
-            break
+    end = time.monotonic() + 120
+    while recommendations.WRITING in app.session_state:
+        assert time.monotonic() < end, "concepts are still being written"
         time.sleep(0.05)
         app.run()
     assert not app.exception

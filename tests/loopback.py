@@ -1,7 +1,9 @@
 """A web site on loopback for tests: pages with videos, a feed of them, pictures, hostile answers; and a pace to ask it at."""
 
 import io
+import itertools
 import json
+import os
 import socket
 import threading
 import time
@@ -155,16 +157,27 @@ def picture(width: int = 64, height: int = 36, kind: str = "PNG", seed: int = 0)
     return out.getvalue()
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 40.0, what: str = "it") -> None:
-    """Wait until a condition holds."""
+def eventually(condition: Callable[[], bool], seconds: float = 120.0, what: str = "it") -> None:
+    """Wait until a condition holds; for so long only that what never comes is a failure, however busy the machine."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"{what} did not happen within {seconds} s"
         time.sleep(0.05)
 
 
+# Below those that systems hand out by themselves, and each process of the tests has a hundred of its own: a port stays
+# free until the server that is told of it has started.
+PORTS = itertools.count(10_000 + os.getpid() % 200 * 100)
+
+
 def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return int(trial.getsockname()[1])
+    """A port that nobody listens on, another one each time."""
+    for port in PORTS:
+        with socket.socket() as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what is only closing is free, as for a server
+            try:
+                trial.bind(("0.0.0.0", port))  # noqa: S104
+            except OSError:
+                continue
+            return port
+    raise AssertionError("unreachable: the count has no end")

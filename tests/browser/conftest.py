@@ -1,7 +1,8 @@
 """Shared by the browser tests: a real server on the sample, and a real Chromium that may reach nothing else."""
 
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import which
 
@@ -11,6 +12,23 @@ from playwright.sync_api import Browser, sync_playwright
 from psycopg import sql
 from reading import serving
 
+NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def database_of(server: str) -> Callable[[str], str]:
+    """Makes another database from a template each time; gives its address."""
+
+    def make(template: str) -> str:
+        name = f"browser_{next(NUMBERS)}"
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+            )
+        return server.replace("/postgres?", f"/{name}?")
+
+    return make
+
 
 @pytest.fixture(scope="session")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -19,11 +37,15 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def dashboard(server: str, sample_template: str, sample_home: Path, log: Path) -> Iterator[str]:
+def shared_database(database_of: Callable[[str], str], sample_template: str) -> str:
+    """Address of the database of that server."""
+    return database_of(sample_template)
+
+
+@pytest.fixture(scope="session")
+def dashboard(shared_database: str, sample_home: Path, log: Path) -> Iterator[str]:
     """Address of a dashboard on the sample."""
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE browser TEMPLATE {}").format(sql.Identifier(sample_template)))
-    with serving(server.replace("/postgres?", "/browser?"), sample_home, log) as address:
+    with serving(shared_database, sample_home, log) as address:
         yield address
 
 

@@ -1,7 +1,6 @@
 """A real server and a reader with a real Chromium, for the browser tests."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -10,20 +9,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, BrowserContext, Page
+from loopback import free_port
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 PROJECT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = PROJECT / "screenshots"
 PATIENCE = 60_000  # ms; the machine may be busy
 TALLEST = 4000  # px of a page that a screenshot keeps
 
+expect.set_options(timeout=PATIENCE)
+
 
 @contextmanager
 def serving(database_url: str, home: Path, log: Path) -> Iterator[str]:
     """The dashboard in a process of its own, as `streamlit run Home.py` starts it; gives its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = os.environ | {"DATABASE_URL": database_url, "MILES_HOME": str(home), "MILES_START_WORKER": "false"}
     command = [sys.executable, "-m", "streamlit", "run", "Home.py", "--server.headless", "true"]
     command += ["--server.port", str(port), "--server.address", "127.0.0.1", "--server.fileWatcherType", "none"]

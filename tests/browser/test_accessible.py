@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
-from reading import PATIENCE, keep, open_page, reader, settle
+from reading import keep, open_page, reader, settle
 
 PAGES = [
     "",
@@ -130,7 +130,7 @@ def test_a_reader_without_a_mouse_filters_sorts_opens_and_turns_pages(chromium: 
         page = open_page(context, dashboard)
         walk_to(page, "Trending")
         page.keyboard.press("Enter")
-        expect(page).to_have_title("Trending · Miles", timeout=PATIENCE)
+        expect(page).to_have_title("Trending · Miles")
         settle(page)
         walk_to(page, "Words of the title")
         page.keyboard.type("the")
@@ -162,7 +162,7 @@ def test_a_reader_without_a_mouse_filters_sorts_opens_and_turns_pages(chromium: 
         opener = page.evaluate("document.activeElement.closest('[class*=st-key-]').className")
         page.keyboard.press("Enter")
         dialog = page.get_by_role("dialog")
-        expect(dialog).to_contain_text("Base rate", timeout=PATIENCE)
+        expect(dialog).to_contain_text("Base rate")
         settle(page)
         assert page.evaluate("document.querySelector('[role=dialog]').contains(document.activeElement)")
         page.keyboard.press("Escape")

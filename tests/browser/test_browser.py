@@ -3,19 +3,17 @@
 import csv
 import io
 import re
+from collections.abc import Callable
 from pathlib import Path
 
-import psycopg
 from playwright.sync_api import Browser, expect
 from reading import keep, open_page, reader, serving, settle
 
 
 def test_a_page_opened_first_on_a_fresh_server_has_its_frame(
-    chromium: Browser, server: str, tmp_path: Path, sample_template: str, sample_home: Path
+    chromium: Browser, database_of: Callable[[str], str], tmp_path: Path, sample_template: str, sample_home: Path
 ) -> None:
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE fresh TEMPLATE {sample_template}")  # type: ignore[arg-type]
-    address = server.replace("/postgres?", "/fresh?")
+    address = database_of(sample_template)
     with serving(address, sample_home, tmp_path / "log") as dashboard, reader(chromium) as context:
         page = open_page(context, f"{dashboard}/trending")
         expect(page.get_by_role("heading", name="Trending")).to_be_visible()
@@ -24,11 +22,9 @@ def test_a_page_opened_first_on_a_fresh_server_has_its_frame(
 
 
 def test_without_data_home_shows_three_ways_in(
-    chromium: Browser, server: str, tmp_path: Path, sample_template: str
+    chromium: Browser, database_of: Callable[[str], str], tmp_path: Path
 ) -> None:
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE nothing TEMPLATE template")
-    with serving(server.replace("/postgres?", "/nothing?"), tmp_path, tmp_path / "log") as dashboard:
+    with serving(database_of("template"), tmp_path, tmp_path / "log") as dashboard:
         for width in (1440, 390):
             with reader(chromium, width) as context:
                 page = open_page(context, dashboard)

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import psycopg
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from reading import PATIENCE, open_page, reader, settle
+from reading import open_page, reader, settle
 
 FILTERED = "q=the&category=Comedy&score=5&score=100"
 
@@ -17,26 +17,26 @@ def asked(page: Page) -> dict[str, list[str]]:
 
 
 def seen(page: Page) -> str:
-    """What the page says and what its fields hold, but for how long ago things were."""
+    """What the page says and what its fields hold, but for how long ago things were: that goes on between two looks."""
     settle(page)
     return page.evaluate(
         """() => {
             const main = document.querySelector('[data-testid=stMain]')
             const fields = [...main.querySelectorAll('input')].map(field => field.value).join('|')
-            return (main.innerText + fields).replace(/\\d+ (s|min|h) ago|just now/g, '')
+            return (main.innerText + fields).replace(/\\b(\\d+ (min|h|d|w|mo|y)( ago)?|just now)\\b/g, '')
         }"""
     )
 
 
 def walk(page: Page, name: str) -> None:
     page.get_by_test_id("stSidebarNav").get_by_role("link", name=name).click()
-    expect(page).to_have_title(f"{name} · Miles", timeout=PATIENCE)
+    expect(page).to_have_title(f"{name} · Miles")
     settle(page)
 
 
 def follow(page: Page, link: str, title: str) -> None:
     page.get_by_role("link", name=link).first.click()
-    expect(page).to_have_title(f"{title} · Miles", timeout=PATIENCE)
+    expect(page).to_have_title(f"{title} · Miles")
     settle(page)
 
 
@@ -68,12 +68,13 @@ def niche_of_the_menu(page: Page) -> None:
 
 
 @pytest.fixture(scope="module")
-def niche(server: str, dashboard: str) -> None:
+def niche(shared_database: str) -> None:
     """A saved filter of the dashboard's user."""
-    with psycopg.connect(server.replace("/postgres?", "/browser?"), autocommit=True) as connection:
+    with psycopg.connect(shared_database, autocommit=True) as connection:
         connection.execute("INSERT INTO users (user_id) VALUES ('local') ON CONFLICT DO NOTHING")
         connection.execute(
-            "INSERT INTO niches (user_id, name, address, pinned) VALUES ('local', 'Short food', %s, true)",
+            "INSERT INTO niches (user_id, name, address, pinned) VALUES ('local', 'Short food', %s, true)"
+            " ON CONFLICT DO NOTHING",
             ["format=Short&category=Comedy&sort=By+views"],
         )
 

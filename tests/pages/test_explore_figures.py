@@ -192,14 +192,16 @@ def test_the_cards_say_what_the_raw_rows_say(visit: Visit, raw: pd.DataFrame) ->
     expected = in_order(raw[within(30)(raw)], "By measured velocity").head(24)
     said = [part.value for part in app.markdown]
     first = next(position for position, value in enumerate(said) if value.startswith("**") and "Sample" not in value)
-    cards = [said[at : at + 4] for at in range(first, first + 4 * 24, 4)]
+    cards = zip(said[first : first + 48 : 2], said[first + 1 : first + 48 : 2], strict=True)
     now = datetime.now(UTC)
-    lines = [part.value for part in app.caption if " views" in part.value and "newest snapshot" not in part.value]
-    for card, line, (_, row) in zip(cards, lines, expected.iterrows(), strict=True):
-        title, score, usual, velocity = card
-        assert words.plain(words.shorten(row["title"], 50)) in title
-        assert f"**{words.in_100(row['viral_score'])}**" in score
-        assert usual.startswith(f"**{words.times(row['multiple'])}**" if row["multiple"] > 0 else words.UNKNOWN)
+    for (title, numbers), (_, row) in zip(cards, expected.iterrows(), strict=True):
+        judged, growing = numbers.split("  \n")
+        velocity = growing.split(" ![")[0]
+        assert title.startswith(f"**{words.plain(words.shorten(row['title'], 50))}**")
+        assert f"{words.age(row['published_at'].to_pydatetime(), now)} · {words.count(row['views'])} views" in title
+        assert f"**{words.in_100(row['viral_score'])}**" in judged
+        usual = f"**{words.times(row['multiple'])}**" if row["multiple"] > 0 else words.UNKNOWN
+        assert judged.endswith(f" {usual} usual")
         assert velocity.startswith(f"**{words.per_day(row['velocity'])}**")
         if row["before"] > 0:
             change = row["velocity"] / row["before"]
@@ -208,7 +210,6 @@ def test_the_cards_say_what_the_raw_rows_say(visit: Visit, raw: pd.DataFrame) ->
             assert change > 10 or words.change(change).lstrip("+−±") in velocity or sign == "→"
         else:
             assert velocity.endswith("**")
-        assert f"{words.age(row['published_at'].to_pydatetime(), now)} · {words.count(row['views'])} views" in line
 
 
 def test_home_says_what_the_raw_rows_say(visit: Visit, raw: pd.DataFrame) -> None:

@@ -1,6 +1,5 @@
 """Recommendations in Streamlit's own test frame: a fake scoring model, a scripted language model, a real database."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,6 +8,7 @@ import pytest
 from answering import finished
 from fake_model import FakeModel
 from language_server import GOOD, LanguageServer, Turn, concepts, failure
+from loopback import eventually
 from sqlalchemy import text
 from streamlit.testing.v1 import AppTest
 
@@ -245,7 +245,7 @@ def test_progress_is_shown_and_the_request_can_be_cancelled(visit, videos: None,
     assert not app.exception
     assert "Cancel" not in labels(app)
     assert "Say what your videos are about" in said(app)
-    assert writer.hung_up.wait(20)
+    assert writer.hung_up.wait(60)
     with db.transaction("viewer", "local") as connection:
         assert kept.requests(connection) == []
 
@@ -255,11 +255,12 @@ def test_leaving_the_page_loses_nothing(visit, videos: None, writer: LanguageSer
     app = visit("recommendations", topic="street food", number="2")
     app.button(key="get-concepts").click().run()
     app.switch_page("pages/trending.py").run()
-    for _ in range(200):
+
+    def answered_meanwhile() -> bool:
         with db.transaction("viewer", "local") as connection:
-            if kept.requests(connection):
-                break
-        time.sleep(0.05)
+            return bool(kept.requests(connection))
+
+    eventually(answered_meanwhile, what="the answer")
     app.switch_page("pages/recommendations.py").run()
     assert "concepts on street food" in said(finished(app))
 

@@ -164,7 +164,7 @@ def test_pages_follow_each_other_both_ways_without_gap_or_overlap(
     def walk(place: Place, onwards: Literal["before", "after"]) -> list[list[str]]:
         pages = []
         while place is not None:
-            listed = browse.page(many, Filters(), sort, size, place, few=few)
+            listed = browse.page(many, Filters(), sort, size, place, among=expected if few else None)
             pages.append([row.candidate_id for row in listed.rows])
             # what a page says of its neighbours is so
             assert (listed.before is None) == (pages[-1][0] == expected[0])
@@ -182,7 +182,7 @@ def test_a_page_beside_a_video_that_is_gone_goes_on_where_it_was(many: Connectio
     whole = browse.page(many, Filters(), "views", 40).rows
     middle = whole[20]
     place = Place("after", middle.views, middle.candidate_id + "!")  # just behind it, and nobody's
-    assert browse.page(many, Filters(), "views", 1, place, few=False).rows[0] == whole[21]
+    assert browse.page(many, Filters(), "views", 1, place, many=True).rows[0] == whole[21]
 
 
 def test_only_some_are_listed_and_counted(many: Connection) -> None:
@@ -361,8 +361,8 @@ def test_no_question_of_the_lists_reads_a_whole_table(viewer: Connection) -> Non
                 Place("after", None, "youtube:v1"),
                 Place("before", None, "youtube:v1"),
             ):
-                for few in (True, False):
-                    browse.page(viewer, filters, sort, 1, place, few=few)
+                for large in (True, False):
+                    browse.page(viewer, filters, sort, 1, place, many=large)
     ids = ["youtube:v1", "youtube:v2"]
     browse.rows(viewer, ids)
     browse.growth(viewer, ids)

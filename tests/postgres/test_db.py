@@ -3,12 +3,12 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+from loopback import eventually
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 
@@ -256,6 +256,17 @@ def test_two_processes_that_start_together_on_an_empty_database_do_not_collide(e
 # ---------------------------------------------------------------------------------------- addresses
 
 
+def test_a_server_that_was_started_anew_is_not_noticed(database: str) -> None:
+    with db.transaction("viewer") as one, db.transaction("viewer") as another:  # so that the pool has two
+        ours = [connection.scalar(text("SELECT pg_backend_pid()")) for connection in (one, another)]
+    with psycopg.connect(database, autocommit=True) as admin:
+        for pid in ours:
+            admin.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+    assert act("viewer", "SELECT 1") == 1
+    with db.transaction("viewer") as one, db.transaction("viewer") as another:
+        assert not {connection.scalar(text("SELECT pg_backend_pid()")) for connection in (one, another)} & {*ours}
+
+
 @pytest.fixture
 def address(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     def point(url: str) -> None:
@@ -335,10 +346,7 @@ def test_two_processes_share_one_embedded_server_that_ends_with_the_last(tmp_pat
         assert second.stdout.readline() == "1\n"  # still served
         second.communicate("\n", timeout=60)
         assert second.returncode == 0
-        deadline = time.monotonic() + 20
-        while _alive(pid) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert not _alive(pid)
+        eventually(lambda: not _alive(pid), what="the end of the server")
         assert not postmaster.exists()
     finally:
         for process in (first, second):

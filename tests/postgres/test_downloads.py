@@ -128,7 +128,7 @@ def test_bytes_go_out_while_rows_are_still_to_be_read(client: TestClient, monkey
                 sent.append((len(message["body"]), read[-1]))
                 if len(sent) == 2:
                     gone.set()
-                    await asyncio.sleep(5)  # cancelled meanwhile, as a dead connection is
+                    await asyncio.sleep(120)  # cancelled meanwhile, as a dead connection is
 
         scope = {
             "type": "http", "method": "GET", "path": "/export/videos.jsonl", "raw_path": b"/export/videos.jsonl",

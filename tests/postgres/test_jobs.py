@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -25,7 +26,7 @@ from miles.scrape import Found
 pytestmark = pytest.mark.usefixtures("database")
 
 SCHEDULE = dict(jobs.app.periodic_registry.periodic_tasks)
-HEARTBEAT, STALLED_AFTER = 0.3, 1.5  # seconds: a killed worker is noticed quickly
+HEARTBEAT, STALLED_AFTER = 0.3, 3.0  # seconds: a killed worker is noticed quickly, a busy one is not taken for one
 
 
 @pytest.fixture(autouse=True)
@@ -116,6 +117,19 @@ def waiting_for_a_lock() -> bool:
                 " AND query LIKE '%rollups%' AND datname = current_database())"
             )
         ).scalar_one()
+
+
+def held_up(site: Site, name: str) -> threading.Event:
+    """Nobody gets past this video's page before the event, however late whoever watches them is."""
+    go_on, page = threading.Event(), site.pages[f"/watch/{name}"]
+    assert isinstance(page, Answer)
+
+    def answer() -> Answer:
+        assert go_on.wait(120)
+        return page
+
+    site.pages[f"/watch/{name}"] = answer
+    return go_on
 
 
 def kill(worker: subprocess.Popen) -> None:
@@ -498,11 +512,13 @@ def test_a_collection_whose_worker_is_killed_is_taken_up_and_nothing_is_lost_or_
 ) -> None:
     names = [f"v{number}" for number in range(12)]
     for number, name in enumerate(names):
-        site.video(name, views=1000 + number, delay=0.2)
+        site.video(name, views=1000 + number)
+    go_on = held_up(site, "v7")
     defer_collection(site.feed(names))
     first = start_worker()
     eventually(lambda: scalar("SELECT new FROM collections") >= 5, what="the first batch")
     kill(first)
+    go_on.set()
     stored = scalar("SELECT count(*) FROM candidates")
     assert 5 <= stored < 12
     assert rows("SELECT status::text FROM procrastinate_jobs") == [("doing",)]
@@ -582,12 +598,14 @@ def test_a_stopping_worker_lets_its_job_go_on_elsewhere(site: Site, start_worker
     names = [f"v{number}" for number in range(12)]
     for name in names:
         site.video(name, views=7, delay=0.2)
+    go_on = held_up(site, "v4")
     defer_collection(site.feed(names))
     first = start_worker(patience=0.1)
-    eventually(lambda: "/watch/v2" in site.requests, what="the third video")
+    eventually(lambda: "/watch/v4" in site.requests, what="the fifth video")
     assert scalar("SELECT count(*) FROM procrastinate_workers") == 1
     first.send_signal(signal.SIGTERM)
-    assert first.wait(10) == 0
+    go_on.set()
+    assert first.wait(120) == 0
     assert scalar("SELECT count(*) FROM procrastinate_workers") == 0
     assert rows("SELECT status::text FROM procrastinate_jobs") == [("todo",)]
     [(state, new)] = rows("SELECT state, new FROM collections")
@@ -606,7 +624,7 @@ def test_the_job_of_a_living_worker_is_left_alone() -> None:
         "WITH one AS (INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id) UPDATE procrastinate_jobs SET status = 'doing', worker_id = one.id FROM one"
     )
     assert jobs.take_up_stalled(STALLED_AFTER) == []
-    change("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '2 seconds'")
+    change("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '4 seconds'")
     assert len(jobs.take_up_stalled(STALLED_AFTER)) == 1
     assert jobs.take_up_stalled(STALLED_AFTER) == []
 

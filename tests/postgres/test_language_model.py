@@ -2,6 +2,7 @@
 
 import email.utils
 import json
+import logging
 import socket
 import threading
 import time
@@ -51,7 +52,7 @@ class Asked:
     """The ideas of one request, with its ledger and what was said meanwhile."""
 
     def __init__(self, endpoint: LanguageServer, **changes: Any) -> None:
-        self.writer = LanguageModel("scripted-1", "sk-test-secret", endpoint.address, 20.0, Price(2.0, 8.0))
+        self.writer = LanguageModel("scripted-1", "sk-test-secret", endpoint.address, 60.0, Price(2.0, 8.0))
         self.writer = replace(self.writer, **{k: v for k, v in changes.items() if k in {"timeout", "price"}})
         self.ledger = spending.Ledger("ada", self.writer)
         self.said: list[str] = []
@@ -161,7 +162,7 @@ def test_there_are_signs_of_life_while_a_server_thinks(endpoint: LanguageServer,
     endpoint.turns = [replace(GOOD, wait=0.5)]
     asked = Asked(endpoint)
     asked.ideas()
-    assert sum("has the request (0 of at most 20 s)" in sentence for sentence in asked.said) >= 4
+    assert sum("has the request (" in sentence and "of at most 60 s)" in sentence for sentence in asked.said) >= 4
 
 
 def test_titles_to_avoid_are_in_the_request(endpoint: LanguageServer):
@@ -259,28 +260,32 @@ def test_it_is_tried_again_a_bounded_number_of_times(
 
 
 def retry_date() -> str:
-    return email.utils.format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
+    return email.utils.format_datetime(datetime.now(UTC) + timedelta(seconds=3), usegmt=True)
 
 
 @pytest.mark.parametrize(
     ("header", "value", "least", "most"),
     [
-        ("Retry-After", lambda: "1", 1.0, 4.0),
-        ("retry-after-ms", lambda: "300", 0.3, 3.0),
-        ("Retry-After", retry_date, 0.9, 5.0),
-        ("Retry-After", lambda: "soon", 0.0, 3.0),  # nonsense is no wish
-        ("Retry-After", lambda: "nan", 0.0, 3.0),
-        ("Retry-After", lambda: "-5", 0.0, 3.0),
+        ("Retry-After", lambda: "1", 1.0, 1.0),
+        ("retry-after-ms", lambda: "300", 0.3, 0.3),
+        ("Retry-After", retry_date, 1.9, 3.0),
+        ("Retry-After", lambda: "soon", 0.0, 1.0),  # nonsense is no wish
+        ("Retry-After", lambda: "nan", 0.0, 1.0),
+        ("Retry-After", lambda: "-5", 0.0, 0.0),
     ],
 )
 def test_a_wish_to_wait_is_granted(
-    endpoint: LanguageServer, header: str, value: Callable[[], str], least: float, most: float
-):
+    endpoint: LanguageServer, header: str, value: Callable[[], str], least: float, most: float,
+    caplog: pytest.LogCaptureFixture,
+):  # fmt: skip
+    caplog.set_level(logging.INFO, "miles.language_model")
     endpoint.turns = [lambda _: failure(429, **{header: value()}), GOOD]
     start = time.monotonic()
     asked = Asked(endpoint)
     assert len(asked.ideas()) == 3
-    assert least <= time.monotonic() - start < most
+    assert time.monotonic() - start >= least
+    [told] = [record for record in caplog.records if "asking again in" in record.msg]
+    assert told.args[-1] <= most  # type: ignore[index, operator]  # what is decided: a busy machine takes longer
     if least >= 0.9:
         assert any("is busy; asking again in" in sentence for sentence in asked.said)
 
@@ -291,7 +296,7 @@ def test_nobody_waits_for_as_long_as_a_server_may_wish(endpoint: LanguageServer,
     asked = Asked(endpoint)
     start = time.monotonic()
     asked.sentence("asks to wait")
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 30
     assert len(endpoint.asked) == 1
     adds_up(endpoint, asked)
 
@@ -470,7 +475,7 @@ def hold(endpoint: LanguageServer, turn: Turn, seconds: float) -> Asked:
     asked = Asked(endpoint, timeout=seconds)
     start = time.monotonic()
     asked.sentence(f"did not answer within {seconds:.0f} s")
-    assert time.monotonic() - start < seconds + 1
+    assert time.monotonic() - start < 30  # half of what the slowest of these servers takes, or less
     return asked
 
 
@@ -488,7 +493,7 @@ def asked_for(asked: Asked) -> int:
 @pytest.mark.parametrize("streams", [True, False])
 def test_a_server_that_drips_holds_nobody_beyond_the_limit_and_is_hung_up_on(endpoint: LanguageServer, streams: bool):
     hold(endpoint, replace(GOOD, drip=0.05, streams=streams), 1)
-    assert endpoint.hung_up.wait(5)
+    assert endpoint.hung_up.wait(60)
     settled()
 
 
@@ -512,14 +517,14 @@ def test_a_server_that_drips_its_headers_is_left_too(database: str):
         start = time.monotonic()
         with pytest.raises(ConceptsUnavailable, match="did not answer within 1 s"):
             language_model.write(writer, REQUEST, EVIDENCE, 3)
-        assert time.monotonic() - start < 2
-        assert ended.wait(5)
+        assert time.monotonic() - start < 30
+        assert ended.wait(60)
     settled()
 
 
 def test_what_came_whole_before_the_limit_is_taken(endpoint: LanguageServer):
     endpoint.turns = [replace(GOOD, stall=len(tokens(GOOD.text[: GOOD.text.index(TITLES[2])])))]
-    asked = Asked(endpoint, timeout=2.0)
+    asked = Asked(endpoint, timeout=5.0)
     assert [idea.title for idea in asked.ideas()] == TITLES[:2]
     adds_up(endpoint, asked, estimated=True)
 
@@ -543,9 +548,9 @@ class LeaveError(Exception):
 @pytest.mark.parametrize("moment", ["has the request", "is writing", "1 of 3", "is busy"])
 def test_whoever_leaves_ends_the_request_and_what_was_used_is_written_down(endpoint: LanguageServer, moment: str):
     endpoint.turns = [
-        failure(429, **{"Retry-After": "15"})
+        failure(429, **{"Retry-After": "29"})
         if moment == "is busy"
-        else replace(GOOD, wait=20)
+        else replace(GOOD, wait=60)
         if moment == "has the request"
         else replace(GOOD, pace=0.02)
     ]
@@ -558,7 +563,7 @@ def test_whoever_leaves_ends_the_request_and_what_was_used_is_written_down(endpo
     start = time.monotonic()
     with pytest.raises(LeaveError):
         asked.ideas()
-    assert time.monotonic() - start < 12
+    assert time.monotonic() - start < 25
     assert asked.ledger.usage.requests == 1
     assert rows("SELECT count(*) FILTER (WHERE pending), sum(requests) FROM usage") == [(0, 1)]
     if moment != "is busy":
@@ -568,7 +573,7 @@ def test_whoever_leaves_ends_the_request_and_what_was_used_is_written_down(endpo
 
 def settled() -> None:
     """No thread is left that reads an answer nobody waits for."""
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while reading := [thread for thread in threading.enumerate() if thread.name == "language model"]:
         assert time.monotonic() < end, reading
         time.sleep(0.05)

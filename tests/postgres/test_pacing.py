@@ -9,8 +9,10 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from loopback import eventually
 from sqlalchemy import text
 from tables import change, rows
+from workers import EARLY
 
 from miles import db, pacing, settings
 from miles.errors import SourcePaused
@@ -70,13 +72,13 @@ def test_ten_processes_together_keep_the_pace_and_never_exceed_the_budget(monkey
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(60)
-    moments = sorted(sent.get(timeout=1) for _ in range(35))
+        worker.join(240)
+    moments = sorted(sent.get(timeout=60) for _ in range(35))
     assert sent.empty()
     reserved = [row[0] for row in rows("SELECT at FROM source_requests ORDER BY number")]
     assert len(reserved) == 35
     assert all(timedelta(seconds=0.04) <= later - earlier for earlier, later in pairwise(reserved))
-    assert moments[-1] - moments[0] >= 34 * 0.04
+    assert all(moment >= at.timestamp() - EARLY for moment, at in zip(moments, reserved, strict=True))
     assert (state().used, state().budget) == (35, 35)
     free_at = state().free_at
     assert free_at
@@ -207,7 +209,7 @@ def test_a_try_whose_worker_died_is_left_to_the_next_one() -> None:
 
 
 def test_a_permit_that_waits_is_void_when_the_breaker_opens_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MILES_REQUEST_DELAY", "0.5")
+    monkeypatch.setenv("MILES_REQUEST_DELAY", "3")
     settings.load.cache_clear()
     first, second = pacing.Pacer(), pacing.Pacer()
     sent = permit(first)
@@ -221,7 +223,7 @@ def test_a_permit_that_waits_is_void_when_the_breaker_opens_meanwhile(monkeypatc
 
     waiting = threading.Thread(target=ask)
     waiting.start()
-    time.sleep(0.2)
+    eventually(lambda: rows("SELECT count(*) FROM source_requests") == [(2,)], what="the second permit")
     first.refused(sent, "429")
     waiting.join()
     assert isinstance(outcome[0], SourcePaused)
@@ -236,7 +238,7 @@ def test_a_permit_that_nobody_wants_any_more_is_given_back(monkeypatch: pytest.M
     permit(pacer)
     start = time.monotonic()
     assert pacer.permit(URL, wanted=lambda: False) is None
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
     with db.transaction("worker") as connection:
         connection.execute(text("UPDATE sources SET next_at = now() + interval '1 day'"))
     with pytest.raises(SourcePaused, match="many others are waiting"):
@@ -305,7 +307,10 @@ def test_the_end_of_further_requests_is_foretold(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_permit_and_its_settlement_cost_milliseconds() -> None:
-    """A bound that only a scan or a wait would break; `benchmarks` measures the figure."""
+    """A bound that only a scan or a wait would break, at the quickest of many: a busy machine slows some of them.
+
+    `benchmarks` measures the figure.
+    """
     pacer = pacing.Pacer()
     permit(pacer)
 
@@ -314,5 +319,4 @@ def test_a_permit_and_its_settlement_cost_milliseconds() -> None:
         step()
         return time.perf_counter() - start
 
-    costs = sorted(timed(lambda: pacer.settle([permit(pacer)], "ok")) for _ in range(100))
-    assert costs[50] < 0.02
+    assert min(timed(lambda: pacer.settle([permit(pacer)], "ok")) for _ in range(100)) < 0.02

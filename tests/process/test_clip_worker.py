@@ -4,14 +4,19 @@ import io
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import clip_maker
 import pytest
+from loopback import eventually
 from sqlalchemy import text
 
 from miles import clips, db, jobs, settings
+
+
+def all_examined() -> bool:
+    with db.transaction("worker") as connection:
+        return connection.scalar(text("SELECT bool_and(state IN ('done', 'failed')) FROM clips")) or False
 
 
 @pytest.mark.usefixtures("database")
@@ -21,15 +26,10 @@ def test_a_worker_takes_up_clips_keeps_the_reason_of_a_bad_one_and_scores_a_good
     good = clips.take(io.BytesIO(data), "good.mp4", "Street food in 24 hours", "ann", jobs.defer_clip)
     worker = subprocess.Popen([sys.executable, "-m", "miles", "worker"], cwd=settings.PROJECT)
     try:
-        deadline = time.monotonic() + 90
-        while time.monotonic() < deadline:
-            with db.transaction("worker") as connection:
-                if connection.scalar(text("SELECT bool_and(state IN ('done', 'failed')) FROM clips")):
-                    break
-            time.sleep(0.3)
+        eventually(all_examined, 200, "the end of both")
     finally:
         worker.terminate()
-        worker.wait(30)
+        worker.wait(60)
     with db.transaction("viewer", "ann") as connection:
         failed, done = clips.clip(connection, bad.clip_id), clips.clip(connection, good.clip_id)
         frames = clips.frames(connection, good.clip_id)

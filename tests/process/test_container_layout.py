@@ -130,7 +130,7 @@ def test_a_cold_start_answers_the_first_request_and_sigterm_ends_it(container: C
         except (urllib.error.URLError, ConnectionError):
             return False
 
-    eventually(listens, 40, "an answer")
+    eventually(listens, what="an answer")
     drawn = base64.b64encode(picture(320, 180, "JPEG")).decode()
     first = container.ask("/predict", {"title": "Street food in 24 hours", "image": drawn})
     assert 0 <= first["viral_score"] <= 1
@@ -156,7 +156,7 @@ def test_a_cold_start_answers_the_first_request_and_sigterm_ends_it(container: C
     assert ill.returncode != 0
 
     container.process.send_signal(signal.SIGTERM)
-    output, _ = container.process.communicate(timeout=20)
+    output, _ = container.process.communicate(timeout=120)
     assert container.process.returncode in (0, -signal.SIGTERM), output
     assert "Traceback" not in output
     # A container may be read-only: nothing was written beside the program.

@@ -1,10 +1,10 @@
 """A dashboard started alone gets its jobs done: the worker that it starts for itself."""
 
-import time
 from collections.abc import Iterator
 
 import psutil
 import pytest
+from loopback import eventually
 from sqlalchemy import text
 
 from miles import db, jobs, settings
@@ -25,21 +25,18 @@ def alone(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     worker.ensure.clear()
 
 
-def wait_for(statement: str) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        with db.transaction("viewer") as connection:
-            if connection.scalar(text(statement)):
-                return
-        time.sleep(0.2)
-    pytest.fail(f"Not true within 30 s: {statement}")
+def rolled_up() -> bool:
+    with db.transaction("viewer") as connection:
+        return connection.execute(
+            text("SELECT count(*) > 0 FROM procrastinate_jobs WHERE task_name = 'roll_up' AND status = 'succeeded'")
+        ).scalar_one()
 
 
 def test_it_starts_one_worker_which_does_the_jobs(alone: None) -> None:
     with db.transaction("worker") as connection:
         jobs.defer_roll_up(connection)
     worker.ensure()
-    wait_for("SELECT count(*) > 0 FROM procrastinate_jobs WHERE task_name = 'roll_up' AND status = 'succeeded'")
+    eventually(rolled_up, what="the roll-up")
     worker.ensure.clear()
     worker.ensure()
     assert len(workers_of_ours()) == 1

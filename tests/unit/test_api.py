@@ -892,8 +892,15 @@ def test_closing_gives_up_what_waits_and_can_be_opened_again(stub: Stub) -> None
     running = scorer.submit([ScoreInput("", "running")])
     eventually(lambda: bool(stub.runs))
     waiting = scorer.submit([ScoreInput("", "waiting")])
-    threading.Timer(0.2, stub.go_on.set).start()
+
+    def let_go_on() -> None:
+        eventually(waiting.cancelled)
+        stub.go_on.set()
+
+    letting = threading.Thread(target=let_go_on)
+    letting.start()
     scorer.close()
+    letting.join()
     assert len(running.result(0)) == 1
     with pytest.raises(CancelledError):
         waiting.result(0)

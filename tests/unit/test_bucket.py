@@ -13,7 +13,7 @@ from typing import Any
 import buckets
 import moto.settings
 import pytest
-from loopback import Answer, Site
+from loopback import Answer, Site, eventually
 from moto.core.responses import ActionAuthenticatorMixin
 
 from miles import settings, storage
@@ -192,7 +192,7 @@ def test_a_server_that_is_not_there_is_one_sentence_within_seconds() -> None:
     bucket = storage.Bucket(address("http://127.0.0.1:9"), "thumbnails")
     begun = time.monotonic()
     assert "does not answer (EndpointConnectionError)" in said(lambda: bucket.get(key_of(b"x")))
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,9 @@ def test_a_server_that_answers_nonsense_is_one_sentence(answer: Answer) -> None:
         site.close()
 
 
-def test_a_server_that_stops_in_the_middle_is_one_sentence_and_what_was_seen_is_still_shown(tmp_path: Path) -> None:
+def test_a_server_that_stops_in_the_middle_is_one_sentence_and_what_was_seen_is_still_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with buckets.server() as place:
         buckets.make(place)
         bucket = storage.Bucket(address(place), "thumbnails")
@@ -221,11 +223,13 @@ def test_a_server_that_stops_in_the_middle_is_one_sentence_and_what_was_seen_is_
         seen, unseen = nearby.put(b"seen"), bucket.put(b"unseen")
     assert nearby.get(seen) == b"seen"
     assert "does not answer" in said(lambda: nearby.get(unseen))
-    begun = time.monotonic()
-    for _ in range(20):  # it is left alone meanwhile
+    asked: list[object] = []
+    monkeypatch.setattr(bucket, "get", asked.append)
+    monkeypatch.setattr(bucket, "put", asked.append)
+    for _ in range(20):
         said(lambda: nearby.get(unseen))
         said(lambda: nearby.put(b"another"))
-    assert time.monotonic() - begun < 0.5
+    assert asked == []  # it is left alone meanwhile
 
 
 def test_without_the_package_one_sentence_says_what_to_install(
@@ -287,25 +291,22 @@ def test_copies_stay_within_their_bound_and_the_least_used_go_first(bucket: stor
 
 def test_a_page_of_pictures_is_fetched_side_by_side(nearby: storage.Nearby, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = [nearby.bucket.put(bytes([number]) * 100) for number in range(24)]
-    at_once: list[int] = []
-    fetching = threading.Semaphore(1000)
+    asked: list[str] = []
+    met = threading.Barrier(storage.AT_ONCE)  # passed where so many are at it side by side
     original = nearby.bucket.get
 
-    def slow(key: str) -> bytes | None:
-        fetching.acquire()
-        at_once.append(1000 - fetching._value)
-        time.sleep(0.05)
-        try:
-            return original(key)
-        finally:
-            fetching.release()
+    def get(key: str) -> bytes | None:
+        asked.append(key)
+        if len(asked) <= storage.AT_ONCE:
+            met.wait(60)
+        return original(key)
 
-    monkeypatch.setattr(nearby.bucket, "get", slow)
-    nearby.warm(kept, 20)
+    monkeypatch.setattr(nearby.bucket, "get", get)
+    nearby.warm(kept, 120)
     assert all(nearby.peek(key) for key in kept)
-    assert max(at_once) >= storage.AT_ONCE - 1
-    nearby.warm(kept, 20)
-    assert len(at_once) == 24  # nothing is asked for twice
+    assert not met.broken
+    nearby.warm(kept, 120)
+    assert len(asked) == 24  # nothing is asked for twice
 
 
 def test_a_page_does_not_wait_for_a_server_that_hangs_and_gets_its_pictures_later(
@@ -316,21 +317,18 @@ def test_a_page_does_not_wait_for_a_server_that_hangs_and_gets_its_pictures_late
     original = nearby.bucket.get
 
     def hanging(key: str) -> bytes | None:
-        go_on.wait(30)
+        go_on.wait(120)
         return original(key)
 
     monkeypatch.setattr(nearby.bucket, "get", hanging)
     begun = time.monotonic()
-    nearby.warm(kept, 0.3)
+    nearby.warm(kept, 1.0)
     for key in kept:
-        nearby.warm([key], 0.3)
+        nearby.warm([key], 1.0)
         assert nearby.peek(key) is None
-    assert time.monotonic() - begun < 1.5
+    assert time.monotonic() - begun < 10  # once for all of them, not each for its own
     go_on.set()
-    deadline = time.monotonic() + 20
-    while not all(nearby.peek(key) for key in kept[: storage.AT_ONCE]):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    eventually(lambda: all(nearby.peek(key) for key in kept[: storage.AT_ONCE]), what="what was asked for")
 
 
 def test_a_missing_object_is_asked_for_once_a_minute(nearby: storage.Nearby, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,7 @@ def test_one_that_hangs_is_killed_in_time_and_leaves_nothing(file: IO[bytes], mo
     with pytest.raises(ClipRefused) as refused:
         clip_process.examine(written(file, b"a clip"), seconds=2)
     assert refused.value.kind == "took_too_long"
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 50
     assert not [one for one in psutil.Process().children() if "clip_process" in " ".join(one.cmdline())]
 
 
@@ -76,7 +76,7 @@ def test_it_can_not_fill_the_disk(file: IO[bytes], monkeypatch: pytest.MonkeyPat
 
 def test_one_whose_parent_is_gone_ends_by_itself(file: IO[bytes]) -> None:
     program = "import sys, time; from miles import clip_process; clip_process._limit(1, 10**9, 60); time.sleep(60)"
-    assert subprocess.run([sys.executable, "-c", program], timeout=30, check=False).returncode == -14  # SIGALRM
+    assert subprocess.run([sys.executable, "-c", program], timeout=120, check=False).returncode == -14  # SIGALRM
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS sets no limit of memory")

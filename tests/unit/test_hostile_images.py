@@ -398,9 +398,10 @@ def bombs() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", bombs())
 def test_a_bomb_is_refused_at_its_header(name: str) -> None:
-    started = time.perf_counter()
-    assert_refused(bombs()[name], "too_many_pixels")
-    assert time.perf_counter() - started < 1
+    bomb = bombs()[name]
+    started = time.thread_time()
+    assert_refused(bomb, "too_many_pixels")
+    assert time.thread_time() - started < 1
 
 
 @pytest.mark.parametrize(
@@ -415,9 +416,9 @@ def test_a_jpeg_of_thousands_of_scans_is_refused_before_it_takes_minutes() -> No
     data = encoded(Image.new("RGB", (2000, 2000), RED), "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
     assert features.pixels(data[:-2] + data[last:-2] * 80 + data[-2:]) is not None
-    started = time.perf_counter()
+    started = time.thread_time()
     assert_refused(data[:-2] + data[last:-2] * 5_000 + data[-2:], "too_complex")
-    assert time.perf_counter() - started < 0.5
+    assert time.thread_time() - started < 0.5
 
 
 def long_ways() -> dict[str, bytes]:
@@ -440,9 +441,10 @@ def long_ways() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", long_ways())
 def test_a_file_of_countless_parts_is_refused_at_once(name: str) -> None:
-    started = time.perf_counter()
-    assert_refused(long_ways()[name], "too_complex")
-    assert time.perf_counter() - started < 0.5
+    long = long_ways()[name]
+    started = time.thread_time()
+    assert_refused(long, "too_complex")
+    assert time.thread_time() - started < 0.5
 
 
 def test_a_large_photograph_is_not_taken_for_one_of_countless_parts() -> None:

@@ -415,13 +415,16 @@ def test_a_file_without_authorities_is_named(site: Site, tmp_path: Path, monkeyp
 # --- Time and size
 
 
+TIMELY = 20.0  # seconds, for a limit of less than one on a busy machine; what is tested would take a minute and more
+
+
 def assert_ends(url: str, kind: str, match: str | None = None) -> None:
-    """It is refused within a second or so, and its thread ends with it."""
+    """It is refused in time, and its thread ends with it."""
     before = {thread for thread in threading.enumerate() if thread.name == "within"}
     started = time.monotonic()
     assert_refused(url, kind, match, allowed=HERE)
-    assert time.monotonic() - started < 3
-    eventually(lambda: not {one for one in threading.enumerate() if one.name == "within"} - before, 5, "its end")
+    assert time.monotonic() - started < TIMELY
+    eventually(lambda: not {one for one in threading.enumerate() if one.name == "within"} - before, what="its end")
 
 
 @pytest.fixture
@@ -439,18 +442,19 @@ def test_headers_that_drip_end_in_time_and_leave_no_thread(raw: Callable[..., Ra
 
     server = raw(drip)
     assert_ends(f"{server.address}/a.png", "timeout", "did not arrive within")
-    assert server.ended.wait(5)  # the connection was closed, not left to drip
+    assert server.ended.wait(60)  # the connection was closed, not left to drip
 
 
 @pytest.mark.usefixtures("impatient")
 def test_a_body_that_drips_leaves_no_thread(site: Site) -> None:
-    site.pages["/a.png"] = Answer(PICTURE, drip=0.05)
+    site.pages["/a.png"] = Answer(PICTURE, drip=0.5)
     assert_ends(f"{site.address}/a.png", "timeout")
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_handshake_that_never_ends_is_ended(raw: Callable[..., Raw]) -> None:
-    server = raw(lambda connection: time.sleep(2))
+def test_a_handshake_that_never_ends_is_ended(raw: Callable[..., Raw], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "READ_TIMEOUT", 2.0)
+    server = raw(lambda connection: time.sleep(60))
     assert_ends(f"https://127.0.0.1:{server.port}/a.png", "timeout")
 
 
@@ -474,10 +478,10 @@ def test_a_slow_look_up_counts_too() -> None:
 
 def test_silence_is_not_waited_for_to_the_end(raw: Callable[..., Raw], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "READ_TIMEOUT", 0.3)
-    server = raw(lambda connection: time.sleep(3))
+    server = raw(lambda connection: time.sleep(60))
     started = time.monotonic()
     assert_refused(f"{server.address}/a.png", "timeout", allowed=HERE)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < TIMELY
 
 
 def test_a_body_in_chunks_is_counted_too(raw: Callable[..., Raw]) -> None:
@@ -493,7 +497,7 @@ def test_a_body_in_chunks_is_counted_too(raw: Callable[..., Raw]) -> None:
 
     server = raw(endless)
     assert_refused(f"{server.address}/a.png", "too_large", "larger than 10 MB", allowed=HERE)
-    assert server.ended.wait(5)
+    assert server.ended.wait(60)
     assert sent < 2 * images.MAX_BYTES
 
 

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from loopback import free_port, picture
+from loopback import eventually, free_port, picture
 from PIL import Image
 from scripted import Scripted, answered, problem
 
@@ -41,7 +41,7 @@ def api(port: int) -> subprocess.Popen[bytes]:
 
 def ended(process: subprocess.Popen[bytes]) -> str:
     process.terminate()
-    return process.communicate(timeout=30)[1].decode()
+    return process.communicate(timeout=120)[1].decode()
 
 
 @pytest.fixture(scope="module")
@@ -326,7 +326,10 @@ def test_a_host_that_is_not_awake_is_asked_again(scripted: Callable[..., Scripte
     assert len(far.requests) == 3
 
 
-def test_nobody_is_told_of_waking_where_the_answer_comes_at_once(scripted: Callable[..., Scripted]) -> None:
+def test_nobody_is_told_of_waking_where_the_answer_comes_at_once(
+    scripted: Callable[..., Scripted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "QUIET", 60.0)
     waited: list[float | None] = []
     Remote(scripted(answered).url).telling(waited.append).score([DRAFT])
     assert waited == []
@@ -334,7 +337,7 @@ def test_nobody_is_told_of_waking_where_the_answer_comes_at_once(scripted: Calla
 
 def test_a_long_first_answer_is_waited_for_and_told(scripted: Callable[..., Scripted]) -> None:
     def slowly(videos: list[dict[str, Any]]) -> tuple[int, Any, dict[str, str]]:
-        time.sleep(1.0)
+        eventually(lambda: len(waited) > 2, what="word of the waiting")
         return answered(videos)
 
     waited: list[float | None] = []
@@ -352,26 +355,26 @@ def test_what_retry_after_asks_is_granted_but_no_more_than_the_longest_pause(
     far = scripted(problem(503, "busy", "Busy.", **{"Retry-After": "3600"}), answered)
     started = time.monotonic()
     Remote(far.url).score([DRAFT])
-    assert 0.5 <= time.monotonic() - started < 5
+    assert 0.5 <= time.monotonic() - started < 60
 
 
 def test_patience_ends_with_a_sentence_and_nothing_is_left_on_the_page(scripted: Callable[..., Scripted]) -> None:
     waited: list[float | None] = []
     far = scripted((503, b"<html>", {}))
     started = time.monotonic()
-    with pytest.raises(ModelUnavailable, match=r"within 1 s: it answers status 503\. See whether it runs"):
-        Remote(far.url, patience=1.0).telling(waited.append).score([DRAFT])
-    assert time.monotonic() - started < 4
+    with pytest.raises(ModelUnavailable, match=r"within 2 s: it answers status 503\. See whether it runs"):
+        Remote(far.url, patience=2.0).telling(waited.append).score([DRAFT])
+    assert time.monotonic() - started < 30
     assert waited[-1] is None
 
 
 def test_a_server_that_never_answers_is_given_up(scripted: Callable[..., Scripted]) -> None:
     released = threading.Event()
-    far = scripted(lambda videos: released.wait(20) and None)
+    far = scripted(lambda videos: released.wait(120) and None)
     started = time.monotonic()
     with pytest.raises(ModelUnavailable, match="could not be reached within 1 s"):
         Remote(far.url, patience=1.0).score([DRAFT])
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 30
     released.set()
 
 
@@ -435,7 +438,7 @@ def test_a_host_that_does_not_exist_is_said_at_once() -> None:
     started = time.monotonic()
     with pytest.raises(ModelUnavailable, match=r"no computer named nowhere\.invalid"):
         Remote("http://nowhere.invalid").score([DRAFT])
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60
 
 
 def test_the_key_is_in_no_message(scripted: Callable[..., Scripted]) -> None:
