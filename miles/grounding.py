@@ -407,6 +407,7 @@ def vocabulary(videos: Sequence[Backing], topic: str, most: int = 24) -> tuple[T
     ends: Counter[str] = Counter()  # titles in which a term ends a phrase …
     led: Counter[str] = Counter()  # … in which "the", "in", "my" stands before it …
     articled: Counter[str] = Counter()  # … and in which an article or the like does
+    before: dict[str, Counter[str]] = defaultdict(Counter)  # what else stands before it
     for video in videos:
         names = set(wording.words(video.channel or ""))
         tokens = _tokens(video.title)
@@ -434,6 +435,8 @@ def vocabulary(videos: Sequence[Backing], topic: str, most: int = 24) -> tuple[T
             ahead = tokens[start - 1] if start else None
             led[key] += ahead in wording.LEADS
             articled[key] += ahead in wording.ARTICLES
+            if ahead and ahead not in wording.ANY_BEFORE and ahead not in own:
+                before[key][ahead] += 1
     least = 3 if len(videos) >= ENOUGH else 2
     outcomes = _outcomes(videos)
     terms: list[tuple[float, str, Term]] = []
@@ -450,6 +453,9 @@ def vocabulary(videos: Sequence[Backing], topic: str, most: int = 24) -> tuple[T
             None if gain is None else math.exp(gain),
             tuple(sorted((v for v in backed if v.above_usual), key=strength, reverse=True)[:4]),
             noun=ends[key] >= 0.6 * len(backed)
+            and not wording.contracted(key)
+            # always behind the same word, it is the end of something longer: "duty" of "call of duty"
+            and max(before[key].values(), default=0) < 0.6 * len(backed)
             and (led[key] >= 0.15 * len(backed) or (" " in key and not wording.verbal(key)) or wording.foreign(key)),
             common=articled[key] >= 0.25 * len(backed),
             measured=len(known),

@@ -11,7 +11,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,8 @@ def compose(
     mood = _mood(vibe)
     code = (language or evidence.language).split("-")[0]
     english = code == "en" and not wording.foreign(evidence.topic)
+    if english:  # among English words nobody reads "from Pro Max to нуля"
+        evidence = replace(evidence, terms=tuple(term for term in evidence.terms if not wording.foreign(term.text)))
     capitals = english and wording.in_title_case(video.title for video in evidence.winners)
     drafts = [
         *_from_frames(evidence, code if english or code != "en" else "any", mood, chance),
@@ -215,6 +217,9 @@ def _spelled(evidence: Evidence) -> str:
     search = re.compile(rf"(?<=\w )\b{re.escape(topic)}\b", re.IGNORECASE).search
     whole = re.compile(rf"\b{re.escape(topic)}\b", re.IGNORECASE).search
     forms = Counter(match[0] for video in evidence.winners if (match := whole(video.title)))
+    named = Counter({form: number for form, number in forms.items() if wording.capital_within(form)})
+    if named and max(named.values()) == max(number for form, number in forms.items() if not form.isupper()):
+        return named.most_common(1)[0][0]  # "iPhone", however the rest of a title is written
     if sum(map(str.isalpha, topic)) <= ACRONYM and forms[topic.upper()] * 2 > forms.total():
         return topic.upper()
     calm = (video.title for video in evidence.winners if not wording.in_title_case([video.title]))

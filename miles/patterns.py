@@ -178,13 +178,19 @@ def forms(title: str) -> int:
     return sum(1 << number for number in structure(title))
 
 
+APOSTROPHES = "’´`‘′ʼ"
+
+
 def tokens(title: str) -> list[str | None]:
     """The words of a title in lower case, None where punctuation parts them.
 
     Width and fancy-letter variants are folded (NFKC). A hashtag or a mention keeps its sign. A run of Han,
-    Hiragana or Katakana is a word: those scripts have no spaces, and where one ends a word mostly ends.
+    Hiragana or Katakana is a word: those scripts have no spaces, and where one ends a word mostly ends. What people type
+    for an apostrophe is one: "don`t" is a word, and no "t" is left over.
     """
-    folded = unicodedata.normalize("NFKC", title).casefold().replace("’", "'")
+    for sign in APOSTROPHES:  # before NFKC, which makes an accent that stands alone a space and a mark
+        title = title.replace(sign, "'")
+    folded = unicodedata.normalize("NFKC", title).casefold()
     return [word or None for word in _tokenizer().findall(folded)]
 
 

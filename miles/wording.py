@@ -69,6 +69,10 @@ LEADS = ARTICLES | frozenset(
         "con",
     ]
 )
+# Words that stand before a name without being part of it.
+ANY_BEFORE = ARTICLES | frozenset(
+    ["and", "vs", "v", "x", "ft", "feat", "with", "without", "in", "at", "from", "by", "on"]
+)
 _IRREGULAR = {
     **{f"{word}s": word for word in (
         "movie", "cookie", "zombie", "selfie", "brownie", "smoothie", "veggie", "hoodie", "pie", "tie", "genie", "rookie",
@@ -157,6 +161,8 @@ _NO_VERBS = frozenset(
     ]
 )
 PROMPTS = Path(__file__).parent / "prompts"
+_CAPITAL_WITHIN = re.compile(r"[^\W\d_A-Z][A-Z]\w*")  # as in iPhone
+_CONTRACTED = re.compile(r"\w'(?:t|m|re|ve|ll|d)\b|'s$")  # as in don't, I'm, and in what belongs to somebody
 
 
 def one_line(value: str, longest: int) -> str:
@@ -168,7 +174,9 @@ def one_line(value: str, longest: int) -> str:
 
 
 def words(value: str) -> list[str]:
-    return re.findall(r"\w+", value.replace("'", "").replace("’", "").casefold())
+    for sign in ("'", *patterns.APOSTROPHES):
+        value = value.replace(sign, "")
+    return re.findall(r"\w+", value.casefold())
 
 
 def share(wanted: Sequence[str], title: str) -> float:
@@ -230,12 +238,20 @@ def verbal(phrase: str) -> bool:
     return len(last) >= 5 and last.endswith(("ing", "ed", "ly")) and last not in _NO_VERBS
 
 
+def contracted(phrase: str) -> bool:
+    """Whether a phrase is part of a sentence or wants a word behind it, and so names no thing: "don't blink", "world's"."""
+    for sign in patterns.APOSTROPHES:
+        phrase = phrase.replace(sign, "'")
+    return _CONTRACTED.search(phrase.casefold()) is not None
+
+
 def short(title: str) -> str:
     return title if len(title) <= 70 else title[:69].rstrip() + "…"
 
 
 def upper_first(value: str) -> str:
-    return value[:1].upper() + value[1:]
+    """With a capital at the beginning; a name that begins small on purpose stays: "iPhone", "eFootball"."""
+    return value if _CAPITAL_WITHIN.match(value) else value[:1].upper() + value[1:]
 
 
 def in_title_case(titles: Iterable[str]) -> bool:
@@ -244,11 +260,18 @@ def in_title_case(titles: Iterable[str]) -> bool:
     return sum(word[0].isupper() for word in words) > 0.7 * len(words)
 
 
+def capital_within(phrase: str) -> bool:
+    """Whether a word has a capital behind a small letter, as names do: "iPhone", "YouTube"."""
+    return any(re.search(r"[a-zß-ÿ][A-Z]", word) for word in phrase.split())
+
+
 def title_case(title: str) -> str:
     """Capitals as Titles Have Them; what holds a capital already stays as it is."""
     words = title.split(" ")
     return " ".join(
-        word if word in SMALL and place else re.sub(r"[^\W\d_]", lambda first: first[0].upper(), word, count=1)
+        word
+        if (word in SMALL and place) or _CAPITAL_WITHIN.match(word)
+        else re.sub(r"[^\W\d_]", lambda first: first[0].upper(), word, count=1)
         for place, word in enumerate(words)
     )
 

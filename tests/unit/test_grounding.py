@@ -57,6 +57,15 @@ def test_a_word_is_a_thing_where_it_ends_phrases_behind_an_article_or_the_like()
     assert not things["spicy"].noun
 
 
+def test_the_end_of_something_longer_is_no_thing():
+    titles = [f"{name} in the Call of Duty" for name in ("Anna", "Ben", "Cleo", "Dina", "Emil", "Finn")]
+    titles += [f"{name} says don`t blink" for name in ("Gus", "Hana", "Ines", "Jon", "Kai", "Lea")]
+    terms = grounding.vocabulary([video(n, title) for n, title in enumerate(titles)], "x")
+    things = {term.text.casefold() for term in terms if term.noun}
+    assert not things & {"duty", "don't blink", "blink", "t blink"}
+    assert not any(word in ("t", "s") for term in terms for word in term.text.split())
+
+
 def test_only_videos_above_their_channels_usual_stand_for_a_word():
     terms = grounding.vocabulary(VIDEOS, "street food")
     assert all(one.above_usual for term in terms for one in term.examples)

@@ -1,6 +1,7 @@
 """The offline generator: titles from frames and mined words, and what is said of them."""
 
-from dataclasses import re, replace
+import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -149,6 +150,14 @@ def test_grammar_follows_the_topics_number(topic: str, several: bool, wrong: str
     assert not [title for title in made if re.search(wrong, title, re.IGNORECASE)]
 
 
+def test_english_titles_hold_no_words_of_another_script():
+    terms = tuple(replace(term, text=text) for term, text in zip(evidence().terms, ("нуля", "واجي"), strict=False))
+    made = " ".join(titles(terms=terms))
+    assert not re.search("[Ѐ-ӿ؀-ۿ]", made)
+    own = " ".join(idea.title for idea in offline.compose(evidence(topic="улица", terms=terms[:1]), "", 40))
+    assert "нуля" in own.casefold()
+
+
 def test_no_article_stands_before_a_name():
     named = titles(80, terms=(Term("Bangkok", 9, 9, 1.5, ()), Term("Lima", 9, 9, 1.5, ())))
     assert any("Bangkok" in title for title in named)
@@ -159,6 +168,13 @@ def test_no_article_stands_before_a_name():
 def test_a_topic_is_written_as_titles_write_it(title: str, written: str):
     winners = tuple(video(n, title, 2.0) for n in range(3))
     assert any(written in one for one in titles(topic="gta 5", winners=winners, terms=()))
+
+
+def test_a_name_with_a_capital_inside_is_written_so_whatever_the_rest_of_the_titles_looks_like():
+    winners = tuple(video(n, f"The NEW iPhone {n} Is Here", 2.0) for n in range(3))
+    made = titles(topic="iphone", winners=winners, terms=())
+    assert made
+    assert all("iPhone" in one for one in made)
 
 
 @pytest.mark.parametrize("language", ["de", "es", "pt", "fr", "hi"])

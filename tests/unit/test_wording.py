@@ -65,3 +65,39 @@ def test_a_phrase_before_a_noun_is_singular(phrase: str, before_a_noun: str):
 )
 def test_verb_forms_are_told_by_their_endings(word: str, verb: bool):
     assert wording.verbal(word) is verb
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("iPhone in 10 seconds", "iPhone in 10 seconds"),  # begins small on purpose
+        ("eFootball", "eFootball"),
+        ("street food", "Street food"),
+        ("éclair day", "Éclair day"),
+        ("", ""),
+    ],
+)
+def test_a_name_that_begins_small_on_purpose_keeps_its_beginning(value: str, written: str) -> None:
+    assert wording.upper_first(value) == written
+
+
+def test_capitals_of_titles_leave_names_as_they_are() -> None:
+    assert wording.title_case("is iPhone still worth it") == "Is iPhone Still Worth it"
+    assert wording.title_case("iPhone day") == "iPhone Day"
+
+
+@pytest.mark.parametrize(
+    ("phrase", "part"),
+    [
+        ("don't blink", True),
+        ("don`t blink", True),  # as many type it
+        ("we´re back", True),
+        ("the world's", True),  # best
+        ("coupe d'afrique", False),
+        ("garry's mod", False),
+        ("rock'n'roll", False),
+        ("sri lanka", False),
+    ],
+)
+def test_parts_of_sentences_are_told_from_things(phrase: str, part: bool) -> None:
+    assert wording.contracted(phrase) is part
