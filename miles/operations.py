@@ -12,6 +12,7 @@ from typing import Literal
 from sqlalchemy import Connection, Row, text
 
 import miles
+from miles import rollups
 from miles.errors import MilesError
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
@@ -61,7 +62,13 @@ class Status:
     database_bytes: int
     thumbnails: int  # stored
     thumbnail_bytes: int
+    counted_at: datetime | None  # the roll-up that the numbers in _ROLLED_UP are of; None: counted now
     versions: Versions
+
+
+_ROLLED_UP = (
+    "candidates", "snapshots", "channels", "scored", "sample", "model_version", "thumbnails", "thumbnail_bytes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,44 +136,31 @@ class Spent:
 
 
 def status(connection: Connection) -> Status:
-    """Everything at a glance; counts are exact, which takes a moment with millions of snapshots."""
+    """Everything at a glance; how much there is as of the last roll-up, before the first one counted now."""
+    rolled_up = connection.execute(
+        text("SELECT data, refreshed_at FROM rollups WHERE name = 'overview' AND data ? 'thumbnails'")
+    ).one_or_none()
+    found = rolled_up.data if rolled_up else rollups.counted(connection)
+    connection.execute(text("SET LOCAL enable_seqscan = off"))  # what waits has an index, which the planner underrates
     row = connection.execute(
         text(
             """
-            WITH facts AS (
-                SELECT count(*) AS candidates, count(viral_score) AS scored,
-                    count(*) FILTER (WHERE scored_change IS DISTINCT FROM changed_at) AS unscored,
-                    count(*) FILTER (WHERE sample) AS sample, max(last_seen_at) AS newest_snapshot_at
-                FROM candidates
-            ), pictures AS (
-                SELECT count(*) FILTER (WHERE state = 'stored') AS thumbnails, coalesce(sum(bytes), 0) AS thumbnail_bytes
-                FROM thumbnails
-            )
-            SELECT *,
-                (SELECT count(*) FROM snapshots) AS snapshots, (SELECT count(*) FROM channels) AS channels,
-                (SELECT model_version FROM candidates WHERE scored_at IS NOT NULL ORDER BY scored_at DESC LIMIT 1)
-                    AS model_version,
+            SELECT (SELECT count(*) FROM candidates WHERE scored_change IS DISTINCT FROM changed_at) AS unscored,
+                (SELECT max(last_seen_at) FROM candidates) AS newest_snapshot_at,
                 (SELECT max(finished_at) FROM collections WHERE new + updated > 0) AS last_collected_at,
                 pg_database_size(current_database()) AS database_bytes
-            FROM facts, pictures
             """
         )
     ).one()
     return Status(
-        candidates=row.candidates,
-        snapshots=row.snapshots,
-        channels=row.channels,
-        scored=row.scored,
+        **{name: found[name] for name in _ROLLED_UP},
+        counted_at=rolled_up.refreshed_at if rolled_up else None,
         unscored=row.unscored,
-        sample=row.sample,
-        model_version=row.model_version,
         jobs=job_counts(connection),
         workers=workers(connection),
         last_collected_at=row.last_collected_at,
         newest_snapshot_at=row.newest_snapshot_at,
         database_bytes=row.database_bytes,
-        thumbnails=row.thumbnails,
-        thumbnail_bytes=int(row.thumbnail_bytes),
         versions=versions(connection),
     )
 

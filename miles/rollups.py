@@ -7,7 +7,8 @@ sample, so that a page can say so.
 
 The roll-up "overview" (`overview()`):
 
-    candidates, channels, snapshots, scored, drafts_scored, with_velocity, with_outlier, sample: counts
+    candidates, channels, snapshots, scored, drafts_scored, with_velocity, with_outlier, sample, thumbnails: counts
+    thumbnail_bytes: of the stored ones, all together
     newest_snapshot: ISO time or null
     model_version: of the latest score, or null; base_rate: mean over the scored, or null
     platforms, formats, categories, languages: [{"value": "youtube", "n": 123}, …], greatest first
@@ -310,7 +311,8 @@ def _write_patterns(connection: Connection) -> None:
     logger.info("%d title patterns from %d videos", len(found), videos)
 
 
-def _overview(connection: Connection) -> dict:
+def counted(connection: Connection) -> dict:
+    """How much there is, counted now, which takes seconds where there are millions; with the names of the "overview"."""
     totals = connection.execute(
         text(
             "SELECT count(*) AS candidates, count(viral_score) AS scored,"
@@ -318,9 +320,21 @@ def _overview(connection: Connection) -> dict:
             " count(velocity) AS with_velocity, count(outlier_multiple) AS with_outlier,"
             " count(*) FILTER (WHERE sample) AS sample, max(observed_at) AS newest_snapshot,"
             " (array_agg(model_version ORDER BY scored_at DESC NULLS LAST))[1] AS model_version,"
-            " avg(base_rate) AS base_rate FROM candidates"
+            " avg(base_rate) AS base_rate, (SELECT count(*) FROM snapshots) AS snapshots,"
+            " (SELECT count(*) FROM channels) AS channels FROM candidates"
         )
     ).one()
+    pictures = connection.execute(
+        text(
+            "SELECT count(*) FILTER (WHERE state = 'stored') AS thumbnails,"
+            " coalesce(sum(bytes), 0)::bigint AS thumbnail_bytes FROM thumbnails"
+        )
+    ).one()
+    newest = totals.newest_snapshot and totals.newest_snapshot.isoformat()
+    return {**totals._mapping, "newest_snapshot": newest, **pictures._mapping}
+
+
+def _overview(connection: Connection) -> dict:
     filters = connection.execute(
         text(
             "SELECT platform, media_type, category, language, count(*) AS n, grouping(platform, media_type, category) AS which"
@@ -334,10 +348,7 @@ def _overview(connection: Connection) -> dict:
         return [{"value": getattr(row, column), "n": row.n} for row in found[:MAX_FILTER_VALUES]]
 
     return {
-        **totals._mapping,
-        "newest_snapshot": totals.newest_snapshot and totals.newest_snapshot.isoformat(),
-        "snapshots": int(connection.scalar(text("SELECT coalesce(sum(snapshots), 0) FROM daily_counts")) or 0),
-        "channels": connection.scalar(text("SELECT count(*) FROM channels")),
+        **counted(connection),
         "platforms": choices(0b011, "platform"),
         "formats": choices(0b101, "media_type"),
         "categories": choices(0b110, "category"),

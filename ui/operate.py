@@ -128,7 +128,7 @@ def _when(job: Job, moment: datetime) -> str:
     return " · ".join(parts)
 
 
-@st.cache_data(ttl=data.FRESH, max_entries=1, show_spinner=False)
+@st.cache_data(ttl=data.FRESH, max_entries=1, show_spinner=False, refresh_mode="background")
 def _status() -> operations.Status:
     with db.transaction("viewer") as connection:
         return operations.status(connection)
@@ -176,6 +176,7 @@ def installation() -> None:
                     f"{words.plain(storage.thumbnails().place)} ({words.count(status.thumbnails)}, {_size(status.thumbnail_bytes)})",
                 ),
                 ("**State**", ""),
+                ("Counted", words.ago(status.counted_at or moment, moment)),
                 ("Workers", f"{status.workers} alive"),
                 ("Last collection", words.ago(status.last_collected_at, moment)),
                 ("Newest snapshot", words.ago(status.newest_snapshot_at, moment)),

@@ -1,11 +1,12 @@
 """What the Operations page and `status` read, and the few things an operator decides."""
 
+import re
 from datetime import UTC, date, datetime
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
-from miles import collecting, db, jobs, operations, store
+from miles import collecting, db, jobs, operations, rollups, store
 from miles.candidates import Candidate, Channel, Observation, Snapshot
 from miles.errors import MilesError
 
@@ -84,8 +85,55 @@ def test_the_status_counts_what_there_is():
     assert (status.scored, status.unscored, status.sample) == (1, 2, 1)
     assert status.model_version == "m1"
     assert status.newest_snapshot_at == NOW
+    assert status.counted_at is None, "before the first roll-up it is counted now"
     assert status.jobs["waiting"] == 1
     assert status.workers == 1
+
+
+def test_the_status_after_a_roll_up_is_read_from_it_and_says_of_when_it_is():
+    with db.transaction("owner") as connection:
+        store.observe(connection, [seen(1), seen(2)])
+        connection.execute(text("INSERT INTO objects (sha256) VALUES (repeat('0', 64))"))
+        connection.execute(
+            text(
+                "INSERT INTO thumbnails (candidate_id, state, sha256, bytes)"
+                " VALUES ('youtube:v1', 'stored', repeat('0', 64), 7000), ('youtube:v2', 'failed', NULL, NULL)"
+            )
+        )
+        rollups.refresh(connection)
+    with db.transaction("worker") as connection:
+        store.observe(connection, [seen(3)])
+        before = operations.status(connection)
+        rollups.refresh(connection)
+    with db.transaction("viewer") as connection:
+        after = operations.status(connection)
+    assert (before.candidates, before.snapshots, before.channels) == (2, 2, 1)
+    assert (before.thumbnails, before.thumbnail_bytes) == (1, 7000)
+    assert before.unscored == 3, "what waits is counted now"
+    assert (after.candidates, after.snapshots) == (3, 3)
+    assert before.counted_at is not None
+    assert after.counted_at is not None
+    assert before.counted_at < after.counted_at
+
+
+def test_the_status_after_a_roll_up_reads_no_whole_table_of_videos():
+    with db.transaction("worker") as connection:
+        store.observe(connection, [seen(number) for number in range(40)])
+        rollups.refresh(connection)
+    sent: list[tuple[str, dict]] = []
+
+    def note(_1: object, _2: object, statement: str, values: dict, *_3: object) -> None:
+        if statement.lstrip().startswith("SELECT"):
+            sent.append((statement, values))
+
+    with db.transaction("viewer") as connection:
+        event.listen(connection, "before_cursor_execute", note)
+        operations.status(connection)
+        event.remove(connection, "before_cursor_execute", note)
+        assert any("unscored" in statement for statement, _ in sent)
+        for statement, values in sent:
+            plan = "\n".join(row[0] for row in connection.exec_driver_sql(f"EXPLAIN {statement}", values))
+            assert not re.search(r"Seq Scan on (candidates|snapshots|channels|thumbnails)", plan), plan
 
 
 def test_only_a_collection_that_brought_something_counts_as_collected():
