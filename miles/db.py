@@ -12,7 +12,7 @@ import os
 import re
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -101,7 +101,6 @@ def _engine() -> Engine:
         url(),
         pool_size=8,
         max_overflow=24,
-        pool_pre_ping=True,
         connect_args={"options": SESSION_OPTIONS, "connect_timeout": CONNECT_TIMEOUT},
     )
 
@@ -114,14 +113,23 @@ def transaction(role: Role, user_id: str | None = None) -> Iterator[Connection]:
     "worker" writes what is shared; "owner" is whom DATABASE_URL logs in as (migrations only).
     Raises DatabaseUnavailable if the server can't be reached.
     """
-    with _connection() as connection, connection.begin():
-        if role != "owner":
-            connection.execute(text(f"SET LOCAL ROLE miles_{role}"))
-        if role in ("viewer", "operator"):
-            connection.execute(text(f"SET LOCAL statement_timeout = {PAGE_TIMEOUT}"))
-        if user_id is not None:
-            connection.execute(text("SELECT set_config('miles.user_id', :user_id, true)"), {"user_id": user_id})
+    rights = {"role": "none" if role == "owner" else f"miles_{role}"}
+    if role in ("viewer", "operator"):
+        rights["statement_timeout"] = str(PAGE_TIMEOUT)
+    if user_id is not None:
+        rights["miles.user_id"] = user_id
+    with _connection(rights) as connection:  # which rolls back what is not committed
         yield connection
+        connection.commit()
+
+
+def configure(connection: Connection, values: Mapping[str, str]) -> None:
+    """Set these parameters of the server for this transaction, all in one round trip."""
+    each = ", ".join(f"set_config(:name{at}, :value{at}, true)" for at in range(len(values)))
+    names = {f"name{at}": name for at, name in enumerate(values)}
+    connection.execute(
+        text(f"SELECT {each}"), names | {f"value{at}": value for at, value in enumerate(values.values())}
+    )
 
 
 def psycopg_connection(connection: Connection) -> psycopg.Connection:
@@ -196,17 +204,34 @@ def _apply(connection: Connection, path: Path) -> None:
     module.apply(connection)
 
 
-@contextmanager
-def _connection() -> Iterator[Connection]:
+def _connection(rights: Mapping[str, str]) -> Connection:
+    """A connection in a transaction with these parameters set.
+
+    Setting them tells whether a connection of the pool still lives (the server may have been started anew), without a
+    round trip for that alone: if not, the pool forgets all it has, and the second try is with a new one.
+    """
     try:
-        connection = engine().connect()
+        try:
+            return _with(rights)
+        except OperationalError as error:
+            if not error.connection_invalidated:
+                raise
+            return _with(rights)
     except OperationalError as error:
         detail = str(error.orig).strip().splitlines()[0] if error.orig else "no answer"
         raise DatabaseUnavailable(
             f"The database at {place()} can't be reached ({detail}). Start it, or correct DATABASE_URL."
         ) from error
-    with connection:
-        yield connection
+
+
+def _with(rights: Mapping[str, str]) -> Connection:
+    connection = engine().connect()
+    try:
+        configure(connection, rights)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _embedded_address(folder: Path) -> str:

@@ -26,14 +26,10 @@ class Niche:
     pinned: bool  # shown on Home
 
 
-def niches(connection: Connection, *, pinned: bool | None = None) -> list[Niche]:
-    """The user's niches by name; only those that are pinned, or that are not."""
+def niches(connection: Connection) -> list[Niche]:
+    """The user's niches by name."""
     found = connection.execute(
-        text(
-            "SELECT niche_id, name, address, pinned FROM niches"
-            " WHERE pinned = coalesce(:pinned, pinned) ORDER BY lower(name), niche_id"
-        ),
-        {"pinned": pinned},
+        text("SELECT niche_id, name, address, pinned FROM niches ORDER BY lower(name), niche_id")
     )
     return [Niche(**row) for row in found.mappings()]
 

@@ -22,7 +22,7 @@ page.header(
 )
 
 with st.skeleton(height=640):
-    followed = niches.kept(pinned=True)
+    followed = [niche for niche in niches.kept() if niche.pinned]
     in_niches = [(niche, home.niche_rows(niche, state)) for niche in followed[: home.SHOWN]]
     by_id, day, moving, growth = data.movers(home.MOVERS)
     seen: dict[str, Sequence[int]] = dict(growth)

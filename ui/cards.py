@@ -8,6 +8,7 @@ import base64
 import html
 import io
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ TILE = (480, 270)  # px, 16:9: one height for every card, whatever the picture's
 CARD_WIDTH = 232  # px; below it a card's numbers wrap
 TITLE_WIDTH = 52  # columns of text that fit in two lines beside a small picture …
 CARD_TITLE = 50  # … and in two lines of a card
+LEAST_GROWTH = 1 / 24  # days between the first look and the last, below which a line would show no growth
 NARROW = "\u202f"  # a thin space that does not break
 
 _GLYPHS = {
@@ -49,25 +51,26 @@ def card(row: Row, growth: Sequence[int] = (), *, now: datetime, key: str) -> No
     """One candidate, about 320 px high. `key` tells apart the same candidate in two lists of a page."""
     with st.container(border=True, gap="xxsmall", height="stretch", key=f"card-{key}-{row.candidate_id}"):
         st.image(picture(row), width="stretch", alt=picture_alt(row))
-        st.markdown(f"**{words.plain(words.shorten(row.title, CARD_TITLE))}**")
-        st.caption(byline(row, now))
+        st.markdown(f"**{words.plain(words.shorten(row.title, CARD_TITLE))}**  \n:small[:gray[{byline(row, now)}]]")
         st.space("stretch")
-        with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
-            scored = f":primary[:material/bolt:]{NARROW}**{words.in_100(row.viral_score)}**"
-            st.markdown(scored, help=None if known(row.viral_score) else words.MISSING["score"], width="content")
-            if known(row.outlier_multiple):
-                st.markdown(f"**{words.times(row.outlier_multiple)}** usual", width="content")
-            else:
-                st.markdown(f"{words.UNKNOWN} usual", help=words.MISSING["outlier"], width="content")
-        with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
-            st.markdown(velocity(row), width="content")
-            if len(growth) > 2:
-                st.image(
-                    sparkline(growth),
-                    width=56,
-                    alt=sparkline_alt(growth),
-                )
+        st.markdown(numbers(row, growth), help=_missing(row))
         opening(row, key=key)
+
+
+def numbers(row: Row, growth: Sequence[int] = ()) -> str:
+    """Score and multiple, and below them the velocity with its line, as Markdown.
+
+    One element rather than one for each number: what a page of cards costs is the number of its elements.
+    """
+    usual = f"**{words.times(row.outlier_multiple)}**" if known(row.outlier_multiple) else words.UNKNOWN
+    scored = f":primary[:material/bolt:]{NARROW}**{words.in_100(row.viral_score)}**"
+    return f"{scored} &ensp; {usual} usual  \n{pace(row, growth)}"
+
+
+def _missing(row: Row) -> str | None:
+    """Why a number of the card is not known; None where all are."""
+    reasons = {"score": row.viral_score, "outlier": row.outlier_multiple}
+    return "\n\n".join(words.MISSING[name] for name, value in reasons.items() if not known(value)) or None
 
 
 def opening(row: Row, *, key: str) -> None:
@@ -119,6 +122,13 @@ def byline(row: Row, now: datetime) -> str:
         f"{words.count(row.views)} views",
     ]
     return " · ".join(parts) + (" · sample" if row.sample else "")
+
+
+def pace(row: Row, growth: Sequence[int]) -> str:
+    """The velocity and the line of its growth, as Markdown."""
+    if len(growth) < 3:  # between two points every growth looks the same
+        return velocity(row)
+    return f"{velocity(row)} ![{words.plain(sparkline_alt(growth))}]({_address(sparkline(growth))})"
 
 
 def velocity(row: Row) -> str:
@@ -198,7 +208,7 @@ def lines(rows: Sequence[Row], facts: Callable[[Row], str], *, key: str) -> None
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.image(picture(row), width=88, alt=picture_alt(row))
             with st.container(gap=None, width="stretch"):
-                title_button(row, key=key)
+                title_button(row, key=key, wrap=False)  # two lines of a button stand centred
                 st.caption(facts(row) + (" · sample" if row.sample else ""))
 
 
@@ -213,6 +223,13 @@ def title_button(row: Row, *, key: str, width: int = TITLE_WIDTH, wrap: bool = T
         on_click=_open,
         args=(row.candidate_id,),
     )
+
+
+def original(row: Row) -> str | None:
+    """Where the video itself can be seen: its address, or the one that YouTube's key tells where an import held none."""
+    if row.url or row.sample or row.platform != "youtube" or not re.fullmatch(r"[\w-]{11}", row.video_id):
+        return row.url
+    return f"https://www.youtube.com/watch?v={row.video_id}"
 
 
 def picture_alt(row: Row) -> str:
@@ -262,8 +279,8 @@ def _facts(found: Detail, now: datetime) -> None:
     with left:
         st.image(picture(row), width="stretch", alt=f"Thumbnail of {row.title}")
         with st.container(horizontal=True, vertical_alignment="center"):
-            if row.url:
-                st.link_button("Open original", row.url, icon=":material/open_in_new:")
+            if address := original(row):
+                st.link_button("Open original", address, icon=":material/open_in_new:")
             if row.channel_key:
                 links.link(
                     "pages/trending.py",
@@ -387,7 +404,7 @@ def _numbers(row: Row) -> None:
             height="stretch",
         )
         st.metric(
-            "Against the channel",
+            "Against usual",
             words.times(row.outlier_multiple),
             help=(
                 f"{words.MEANING['outlier']} Compared with {row.outlier_n} videos; usual is "
@@ -415,11 +432,17 @@ def _growth(found: Detail) -> None:
     assert last.views is not None  # noqa: S101
     days = (last.observed_at - first.observed_at).total_seconds() / 86400
     countries = {look.country for look in looks if look.country}
+    charted = f" on the charts of {words.plural(len(countries), 'country', 'countries')}" if countries else ""
+    if days < LEAST_GROWTH:
+        st.caption(
+            f"{words.plural(len(looks), 'snapshot')}{charted}, all taken within {words.duration(max(days * 86400, 1))}: "
+            "growth needs looks that lie hours apart."
+        )
+        return
     charts.show(
         charts.line([look.observed_at for look in looks], [look.views or 0 for look in looks], unit="views"),
         title=f"{words.count(first.views)} to {words.count(last.views)} views in {days:.1f} days",
-        caption=f"{words.plural(len(looks), 'snapshot')}"
-        + (f" on the charts of {words.plural(len(countries), 'country', 'countries')}" if countries else "")
+        caption=f"{words.plural(len(looks), 'snapshot')}{charted}"
         + (". Some counts are rounded by the source." if not all(look.exact for look in looks) else "."),
         key=f"growth-{found.row.candidate_id}",
     )
@@ -467,8 +490,13 @@ def small_picture(row: Row) -> str:
     """The same for a table's cell: a data URL of a small picture."""
     drawn = picture(row)
     if isinstance(drawn, str):
-        return f"data:image/svg+xml;base64,{base64.b64encode(drawn.encode()).decode()}"
+        return _address(drawn)
     return _shrunk(row.thumbnail or "", drawn)
+
+
+def _address(drawn: str) -> str:
+    """A drawing (SVG) as an address that holds all of it."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(drawn.encode()).decode()}"
 
 
 @st.cache_data(max_entries=2000, show_spinner=False)

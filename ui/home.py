@@ -192,11 +192,7 @@ def movers(
                 st.image(cards.picture(row), width=96, alt=cards.picture_alt(row))
                 with st.container(gap=None, width="stretch"):
                     cards.title_button(row, key="mover", wrap=False)
-                    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-                        st.markdown(cards.velocity(row), width="content")
-                        seen = growth.get(row.candidate_id, ())
-                        if len(seen) > 1:
-                            st.image(cards.sparkline(seen, 72, 22), width=72, alt=cards.sparkline_alt(seen))
+                    st.markdown(cards.pace(row, growth.get(row.candidate_id, ())))
                     usual = f" · {words.times(row.outlier_multiple)} usual" if row.outlier_multiple is not None else ""
                     sample = " · sample" if row.sample else ""
                     st.caption(f"+{words.count(one.gained)} views in {one.days:.1f} days{usual}{sample}")

@@ -9,13 +9,18 @@ from miles import addresses, db, niches, settings
 from miles.addresses import Asked
 from miles.errors import MilesError
 from miles.niches import Niche
-from ui import links, page, words
+from ui import data, links, page, words
 
 
-def kept(*, pinned: bool | None = None) -> list[Niche]:
-    """The reader's niches; not cached, because they are one person's and few."""
-    with db.transaction("viewer", settings.load().user) as connection:
-        return niches.niches(connection, pinned=pinned)
+def kept() -> list[Niche]:
+    """The reader's niches."""
+    return _of(settings.load().user)
+
+
+@st.cache_data(ttl=data.FRESH, max_entries=100, show_spinner=False)  # forgotten with each change made here
+def _of(user: str) -> list[Niche]:
+    with db.transaction("viewer", user) as connection:
+        return niches.niches(connection)
 
 
 def address(niche: Niche) -> dict[str, list[str]]:
@@ -32,6 +37,7 @@ def keep(name: str, asked: Asked, published_from: date | None = None, *, pinned:
     except MilesError as error:
         st.warning(words.plain(str(error)), icon=":material/edit:")
         return False
+    _of.clear()
     st.toast(f"Saved: {words.plain(name)}", icon=":material/bookmark_added:")
     return True
 
@@ -77,8 +83,10 @@ def menu(asked: Asked, published_from: date | None) -> None:
 def _pin(niche_id: int, pinned: bool) -> None:
     with db.transaction("viewer", settings.load().user) as connection:
         niches.pin(connection, niche_id, pinned)
+    _of.clear()
 
 
 def _delete(niche_id: int) -> None:
     with db.transaction("viewer", settings.load().user) as connection:
         niches.delete(connection, niche_id)
+    _of.clear()

@@ -227,9 +227,8 @@ def test_home_says_what_the_raw_rows_say(visit: Visit, raw: pd.DataFrame) -> Non
     links = [link.label for link in app.page_link]
     assert f"All {len(comedy):,}, by × usual" in links
     assert f"All {len(month):,}, by measured velocity" in links
-    shown = [value for value in said if value.startswith("**") and words.plain("×") not in value]
     for row in (*comedy.head(4).itertuples(), *month.head(4).itertuples()):
-        assert f"**{words.plain(words.shorten(row.title, 50))}**" in shown
+        assert any(value.startswith(f"**{words.plain(words.shorten(row.title, 50))}**") for value in said)
 
     # the one to look at first: of those shown, the furthest above its channel's usual that grows
     candidates = pd.concat([comedy.head(4), month.head(4)])
