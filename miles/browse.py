@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, text
 
-from miles import metrics, searching
+from miles import db, metrics, searching
 from miles.patterns import form_bit
 from miles.rollups import AGE_BANDS, DURATION_BANDS, overview, read
 
@@ -343,36 +343,21 @@ def page(
     place: Place = Place(),  # frozen
     *,
     among: Collection[str] | None = None,
-    few: bool | None = None,
+    many: bool = False,
 ) -> Page:
     """One page of candidates in the order of `sort`, unknown values last.
 
-    `few` says whether at most COUNT_CAP pass, which is counted if it isn't said. Then they are found by the filters'
-    indexes and sorted; more are met soon on a walk along the order's own index.
+    At most COUNT_CAP that pass are found by the filters' indexes and sorted; more are met soon on a walk along the
+    order's own index. `many` says that it is known that more pass.
     """
-    if few is None:
-        few = count(connection, filters, among=among) <= COUNT_CAP
     plan_by_index(connection)
-    chosen, values = subset(filters, among)
-    backwards = place.side in ("before", "last")
-    keys: list[Place] = []
-    for part in [_beside(place, sort)] if few else _steps(place, sort):
-        order = (_BACKWARDS if backwards else SORTS)[sort]
-        if few:
-            found = f"""
-                WITH chosen AS MATERIALIZED (SELECT c.candidate_id, c.{KEYS[sort]} {chosen})
-                SELECT {KEYS[sort]} AS key, candidate_id FROM chosen WHERE {part} ORDER BY {order} LIMIT :most
-            """
-        else:
-            found = f"SELECT {KEYS[sort]} AS key, candidate_id {chosen} AND {part} ORDER BY {order} LIMIT :most"
-        listed = connection.execute(
-            text(found), {**values, "key": place.key, "id": place.candidate_id, "most": limit + 1 - len(keys)}
-        )
-        keys += [Place("after", row.key, row.candidate_id) for row in listed]
-        if len(keys) > limit:
-            break
+    many = many or not (filters.active or among is not None)
+    keys = None if many else _of_few(connection, filters, sort, limit + 1, place, among)
+    if keys is None:
+        keys = _of_many(connection, filters, sort, limit + 1, place, among)
     more = len(keys) > limit
     keys = keys[:limit]
+    backwards = place.side in ("before", "last")
     if backwards:
         keys.reverse()
     if not keys:
@@ -383,6 +368,52 @@ def page(
         before=first if (more if backwards else place.side == "after") else None,
         after=keys[-1] if (place.side == "before" if backwards else more) else None,
     )
+
+
+def _of_few(
+    connection: Connection, filters: Filters, sort: Sort, most: int, place: Place, among: Collection[str] | None
+) -> list[Place] | None:
+    """The candidates from a place on, of a set that is small enough to look through; None where it is not."""
+    chosen, values = subset(filters, among)
+    key, order = KEYS[sort], _order(place, sort)
+    found = connection.execute(
+        text(f"""
+            WITH chosen AS MATERIALIZED (SELECT c.candidate_id, c.{key} {chosen} LIMIT :cap + 1),
+            listed AS (
+                SELECT {key}, candidate_id FROM chosen
+                WHERE {" OR ".join(f"({step})" for step in _steps(place, sort))} ORDER BY {order} LIMIT :most
+            )
+            SELECT passing, {key} AS key, candidate_id
+            FROM (SELECT count(*) AS passing FROM chosen) AS counted LEFT JOIN listed ON true ORDER BY {order}
+        """),
+        {**values, "key": place.key, "id": place.candidate_id, "cap": COUNT_CAP, "most": most},
+    ).all()
+    if found[0].passing > COUNT_CAP:
+        return None
+    return [Place("after", row.key, row.candidate_id) for row in found if row.candidate_id is not None]
+
+
+def _of_many(
+    connection: Connection, filters: Filters, sort: Sort, most: int, place: Place, among: Collection[str] | None
+) -> list[Place]:
+    """The candidates from a place on, by a walk along the index of the order."""
+    chosen, values = subset(filters, among)
+    keys: list[Place] = []
+    for step in _steps(place, sort):
+        found = connection.execute(
+            text(f"""
+                SELECT {KEYS[sort]} AS key, candidate_id {chosen} AND {step} ORDER BY {_order(place, sort)} LIMIT :most
+            """),
+            {**values, "key": place.key, "id": place.candidate_id, "most": most - len(keys)},
+        )
+        keys += [Place("after", row.key, row.candidate_id) for row in found]
+        if len(keys) == most:
+            break
+    return keys
+
+
+def _order(place: Place, sort: Sort) -> str:
+    return (_BACKWARDS if place.side in ("before", "last") else SORTS)[sort]
 
 
 def _steps(place: Place, sort: Sort) -> list[str]:
@@ -400,11 +431,6 @@ def _steps(place: Place, sort: Sort) -> list[str]:
     if place.key is None:
         return [f"{key} IS NULL AND candidate_id < :id", f"{key} IS NOT NULL"]
     return [f"{key} = :key AND candidate_id < :id", f"{key} > :key"]
-
-
-def _beside(place: Place, sort: Sort) -> str:
-    """The same as one condition, for a set that is small enough to look through."""
-    return " OR ".join(f"({step})" for step in _steps(place, sort))
 
 
 def count(
@@ -426,8 +452,7 @@ def count(
 
 def plan_by_index(connection: Connection) -> None:
     """For this transaction: no plan that reads whole tables, nor one that was made for other filters."""
-    connection.execute(text("SET LOCAL enable_seqscan = off"))
-    connection.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
+    db.configure(connection, {"enable_seqscan": "off", "plan_cache_mode": "force_custom_plan"})
 
 
 def rows(connection: Connection, candidate_ids: Sequence[str]) -> list[Row]:

@@ -5,7 +5,7 @@ given once more while it is read again in the background, for one more ttl: nobo
 every visitor asks for first is never older (`ui/warm.py`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -197,9 +197,11 @@ def page(
     among: tuple[str, ...] | None = None,
 ) -> tuple[Page, dict[str, list[int]]]:
     """A page of candidates, and the growth of each for its sparkline."""
-    few = count(filters, among) <= COUNT_CAP
+    many = count(filters, among) > COUNT_CAP
+    if filters.form and among is None and not many:  # the database would look for the few at every title
+        among, filters = keys(filters), replace(filters, form="")
     with db.transaction("viewer") as connection:
-        found = browse.page(connection, filters, sort, limit, place, among=among, few=few)
+        found = browse.page(connection, filters, sort, limit, place, among=among, many=many)
         return found, browse.growth(connection, [row.candidate_id for row in found.rows])
 
 
@@ -265,6 +267,13 @@ def members(filters: Filters) -> np.ndarray:
 def _members(_known: Facts, version: str, filters: Filters) -> np.ndarray:
     with db.transaction("viewer") as connection:
         return selection.passing(connection, _known, filters)
+
+
+def keys(filters: Filters) -> tuple[str, ...]:
+    """The candidates that pass the filters, as the columns know them; for few."""
+    known, places = facts(), np.flatnonzero(members(filters))
+    with db.transaction("viewer") as connection:
+        return tuple(columns.candidate_ids(connection, known, places.tolist()).values())
 
 
 @st.cache_data(ttl=SLOW, max_entries=60, show_spinner=False, refresh_mode="background")
