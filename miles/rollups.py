@@ -22,7 +22,7 @@ from datetime import timedelta
 import numpy as np
 from sqlalchemy import Connection, text
 
-from miles import db, facts, metrics, movers, patterns
+from miles import db, facts, metrics, movers, patterns, title_words
 from miles.store import copy, run
 
 logger = logging.getLogger(__name__)
@@ -63,6 +63,7 @@ def refresh(connection: Connection, on_progress: Progress | None = None, *, ever
     tell(2, 5)
     due = everything or _patterns_are_due(connection)
     facts.sync(connection, words=not due)
+    title_words.sync(connection, anew=due)
     tell(3, 5)
     if due:
         _write_patterns(connection)

@@ -1,7 +1,7 @@
 """Which of the videos in memory (`facts`) pass a filter of the pages.
 
-What the columns don't hold, words of a title and a channel, is asked of the database's indexes; so is any filter
-that is not known here.
+Words are told by the roll-up `title_words`. What the columns don't hold, a channel, is asked of the database's indexes;
+so is any filter that is not known here.
 """
 
 from dataclasses import fields, replace
@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 from sqlalchemy import Connection, text
 
-from miles import browse
+from miles import browse, title_words
 from miles.browse import AGES, DURATIONS, Filters
 from miles.facts import DAY, EPOCH, NONE, Facts
 from miles.patterns import form_bit
@@ -55,6 +55,9 @@ def passing(connection: Connection, facts: Facts, filters: Filters) -> np.ndarra
     if (bit := form_bit(filters.form)) is not None:
         mask &= (facts.corpus.forms & bit) != 0
     rest = replace(filters, **{name: getattr(_DEFAULT, name) for name in _IN_MEMORY})
+    if rest.text.strip() and (having := title_words.having(connection, rest.text, facts.place)) is not None:
+        mask &= having
+        rest = replace(rest, text="")
     if rest != _DEFAULT:
         mask &= _asked(connection, facts, rest)
     return mask

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from sqlalchemy import text
 
-from miles import calibration, db, distributions, facts, metrics, outcomes, patterns, rollups, selection
+from miles import calibration, db, distributions, facts, metrics, outcomes, patterns, rollups, selection, title_words
 from miles.browse import AGES, DURATIONS, Filters
 from miles.facts import Facts
 
@@ -248,6 +248,8 @@ def test_the_columns_and_their_questions_read_no_whole_table_but_the_facts() -> 
         "SELECT code, kind, value FROM fact_codes",
         "SELECT number, candidate_id FROM facts WHERE number = ANY('{1,2,3}')",
         "SELECT refreshed_at FROM rollups WHERE name = 'facts'",
+        "SELECT places FROM title_words WHERE word = 'the'",
+        "SELECT string_agg(places, '') FROM title_words WHERE word ^@ 'th'",
         """SELECT * FROM forecasts WHERE model_version = 'm' AND basis = 'backtest' AND outcome_at IS NOT NULL
            ORDER BY observed_at DESC, candidate_id LIMIT 20000""",
     ]
@@ -272,6 +274,61 @@ def test_the_columns_and_their_questions_read_no_whole_table_but_the_facts() -> 
             plan = "\n".join(connection.scalars(text(f"EXPLAIN {statement}")))
             assert "Seq Scan" not in plan or "on fact_codes" in plan, plan
             assert "Sort" not in plan, plan
+
+
+SEARCHES = (
+    "the", "THE", "étude", "etude", "猫", "cat*", "p*", '"the cat"', '"the cat" -race', '"purple pa"*', "-the", "-the -cat",
+    "the OR bread", "the OR -bread", "slow OR OR", "!!!", "-!!!", "the -!!!", "!!! -the", "🔥", "#food", "part 2", '"PART 2"',
+    "no-such-word", "vs you", "2024", "", '"', "the the the", '"cat cat"', "slow-bread", "x OR y OR -z",
+)  # fmt: skip
+
+
+def words_and_index_agree(known: Facts, typed: str) -> bool:
+    with db.transaction("viewer") as connection:
+        told = title_words.having(connection, typed, known.place)
+        asked = selection._asked(connection, known, Filters(text=typed or '"'))
+    return told is not None and bool((told == asked).all())
+
+
+def test_the_roll_up_of_words_finds_what_the_full_text_index_finds(filled: pd.DataFrame) -> None:
+    with db.transaction("viewer") as connection:
+        known = facts.load(connection)
+        assert title_words.having(connection, "the cat", known.place).any()  # type: ignore[union-attr]
+    rng = random.Random(3)
+    by_chance = {
+        " ".join(
+            rng.choice(("", "", "", "-"))
+            + (f'"{" ".join(rng.choices(WORDS, k=rng.randint(1, 3)))}"' if rng.random() < 0.4 else rng.choice(WORDS)[: rng.randint(1, 6)])
+            + rng.choice(("", "", "*"))
+            + rng.choice(("", "", " OR"))
+            for _ in range(rng.randint(1, 4))
+        )
+        for _ in range(150)
+    }  # fmt: skip
+    assert [typed for typed in (*SEARCHES, *sorted(by_chance)) if not words_and_index_agree(known, typed)] == []
+
+
+def test_words_of_new_titles_come_in_and_those_of_removed_ones_go(filled: pd.DataFrame) -> None:
+    with db.transaction("worker") as connection:
+        connection.execute(
+            text("UPDATE candidates SET title = 'Quixotic étude', changed_at = now() WHERE candidate_id = 'youtube:v1'")
+        )
+        connection.execute(text("DELETE FROM candidates WHERE candidate_id = 'youtube:v2'"))
+        facts.sync(connection)
+        known = facts.load(connection)
+        assert title_words.having(connection, "quixotic", known.place) is None, "not all titles are taken in"
+        title_words.sync(connection)
+    for typed in ("quixotic", '"quixotic etude"', "the", "-the"):
+        assert words_and_index_agree(known, typed)
+    count = text("SELECT octet_length(places) FROM title_words WHERE word = 'quixotic'")
+    with db.transaction("worker") as connection:
+        connection.execute(text("DELETE FROM candidates WHERE candidate_id = 'youtube:v1'"))
+        rollups.refresh(connection)
+        assert connection.scalar(count), "a number that nobody has"
+        rollups.refresh(connection, everything=True)
+        assert connection.scalar(count) is None
+        known = facts.load(connection)
+    assert words_and_index_agree(known, "the")
 
 
 def test_the_figures_of_calibration_are_those_of_the_raw_rows(filled: pd.DataFrame) -> None:
