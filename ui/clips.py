@@ -353,30 +353,33 @@ def _sheet(frames: tuple[tuple[float, bytes], ...]) -> bytes:
 def timeline(probe: Probe, kept: list[KeptFrame]) -> None:
     """Cuts, loudness and motion over the clip's time."""
     st.header("Timeline", anchor=False)
-    chart = charts.figure(height=220)
+    chart = charts.Chart(220)
     end = max(probe.looked_at, 1.0)
     motion = [0.0 if one is None else one for one in probe.changes]
     most = max([*motion, 0.02])
-    chart.add_bar(
-        x=[i + 0.5 for i in range(len(motion))], y=[one / most for one in motion], width=0.9, marker_color=charts.SOFT,
+    chart.add(
+        "bar",
+        x=[i + 0.5 for i in range(len(motion))], y=[one / most for one in motion], width=0.9, marker={"color": charts.SOFT},
         customdata=[one * 100 for one in motion], hovertemplate="second %{x:.0f}: picture changes %{customdata:.1f} in 100<extra></extra>",
     )  # fmt: skip
     if probe.levels:
         known = [(i + 0.5, level) for i, level in enumerate(probe.levels) if level is not None and i < end]
-        chart.add_scatter(
+        chart.add(
+        "scatter",
             x=[at for at, _ in known], y=[max(level + 60, 0) / 60 for _, level in known], mode="lines",
             line={"color": charts.contrast(), "width": 2}, customdata=[level for _, level in known],
             hovertemplate="second %{x:.0f}: sound %{customdata:.0f} dB<extra></extra>",
         )  # fmt: skip
     for at in probe.cuts:
-        chart.add_vline(x=at, line={"color": charts.accent(), "width": 1.5})
-    chart.add_scatter(
+        chart.upright(at, color=charts.accent(), width=1.5)
+    chart.add(
+        "scatter",
         x=[frame.at for frame in kept], y=[1.08] * len(kept), mode="markers",
         marker={"symbol": "triangle-down", "size": 9, "color": charts.accent()},
         hovertemplate="frame at %{x:.1f} s<extra></extra>",
     )  # fmt: skip
-    chart.update_xaxes(range=[0, end], ticksuffix=" s")
-    chart.update_yaxes(visible=False, range=[0, 1.16])
+    chart.x.update(range=[0, end], ticksuffix=" s")
+    chart.y.update(visible=False, range=[0, 1.16])
     charts.show(
         chart,
         title=_pace(probe),

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
-import plotly.graph_objects as go
 import streamlit as st
 
 from miles import calibration, db, jobs, monitor, published, registry
@@ -186,7 +185,8 @@ def _check(check: Check, title: str, caption: str, *, key: str) -> None:
                         for one in check.by_age
                     ],
                     axis="outcomes within the 80% interval, in 100",
-                ).update_layout(height=30 * len(check.by_age) + 76),
+                    room=76,
+                ),
                 title=findings.coverage(check),
                 caption="By the video's age when it was scored; bars are 95% intervals, the dotted line is what is "
                 f"promised. Ages with fewer than {calibration.MIN_FORECASTS} outcomes are left out.",
@@ -245,13 +245,14 @@ def drift(found: Drift | None) -> None:
     )
 
 
-def shifts(found: Sequence[calibration.Shift]) -> go.Figure:
+def shifts(found: Sequence[calibration.Shift]) -> charts.Chart:
     """Bars of PSI, the first on top, with the two limits of the convention."""
-    chart = charts.figure(26 * len(found) + 56)
+    chart = charts.Chart(26 * len(found) + 56)
     colours = {"stable": charts.MUTED, "shifted": charts.accent(), "drifted": charts.contrast()}
     names = ["score" if one.name == calibration.SCORE else one.name for one in found]
     places = list(range(len(found)))
-    chart.add_bar(
+    chart.add(
+        "bar",
         x=[one.psi for one in found],
         y=places,
         orientation="h",
@@ -267,12 +268,10 @@ def shifts(found: Sequence[calibration.Shift]) -> go.Figure:
         hoverinfo="text",
     )
     for limit in (calibration.STABLE, calibration.DRIFTED):
-        chart.add_vline(x=limit, line={"color": charts.MUTED, "width": 1, "dash": "dot"}, layer="below")
-    chart.update_yaxes(tickvals=places, ticktext=names, range=[len(found) - 0.5, -0.5], showgrid=False)
+        chart.upright(limit, below=True, color=charts.MUTED, width=1, dash="dot")
+    chart.y.update(tickvals=places, ticktext=names, range=[len(found) - 0.5, -0.5], showgrid=False)
     widest = max([one.psi for one in found] + [calibration.DRIFTED])
-    chart.update_xaxes(
-        range=[0, widest * 1.6], title={"text": "population stability index (PSI)", "font": {"size": 12}}
-    )
+    chart.x.update(range=[0, widest * 1.6], title=charts.named("population stability index (PSI)"))
     return chart
 
 

@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import plotly.graph_objects as go
 import streamlit as st
 
 from miles import db, decoding, drafts, images, jobs, kept, lab, published, settings, thumbnails
@@ -282,10 +281,13 @@ def said(verdicts: Sequence[Verdict], shown: Sequence[Picture] = ()) -> str:
     """What the grid says in a sentence. Pure."""
     level = sum(one.place == 1 for one in verdicts)
     if level == 1:
-        return f"Clearly ahead of {len(verdicts) - 1}: {called(verdicts[0], shown)}"
+        others = "the other" if len(verdicts) == 2 else f"the other {len(verdicts) - 1}"
+        return f"Most views expected, clearly ahead of {others}: {called(verdicts[0], shown)}"
     if level == len(verdicts):
-        return f"All {level} are level: they differ by less than a comparison can tell"
-    return f"{level} of {len(verdicts)} are level at the top"
+        return f"All {level} are level: the views expected of them differ by less than a comparison can tell"
+    return (
+        f"{level} of {len(verdicts)} are level at the top: the views expected of them differ by less than can be told"
+    )
 
 
 def told_by() -> str:
@@ -293,7 +295,8 @@ def told_by() -> str:
     return (
         "In order of the views that the model expects from title, thumbnail and facts alone: so it was right about which"
         " of two titles of one channel did better in 69 of 100 pairs. Level (=): below a factor of"
-        f" {10**lab.CLEAR:.1f}, where it was right in fewer than 2 of 3."
+        f" {10**lab.CLEAR:.1f}, where it was right in fewer than 2 of 3. The score answers another question, whether a"
+        " video beats its channel's usual by far, so its order may differ."
     )
 
 
@@ -341,7 +344,7 @@ def grid(verdicts: Sequence[Verdict], shown: Sequence[Picture]) -> None:
         height="content" if len(verdicts) <= MOST_DRAWN else 480,
         row_height=44 if with_pictures else 35,
         key="compared",
-        alt="Variants, the best scored first",
+        alt="Variants, the one with the most expected views first",
         column_config={
             "Place": column.TextColumn(
                 "Place",
@@ -351,7 +354,7 @@ def grid(verdicts: Sequence[Verdict], shown: Sequence[Picture]) -> None:
             "Thumbnail": column.ImageColumn("", width=84),
             "Title": column.TextColumn(width="large"),
             "Score": column.ProgressColumn(
-                "Score, in 100", min_value=0, max_value=100, format="%.0f", help=words.MEANING["score"], width="small"
+                "Score, in 100", min_value=0, max_value=100, format="%.0f", help=words.MEANING["score"], width=110
             ),
             "Appeal": column.TextColumn(
                 "× the first",
@@ -400,15 +403,16 @@ def grid(verdicts: Sequence[Verdict], shown: Sequence[Picture]) -> None:
     )
 
 
-def matrix(verdicts: Sequence[Verdict], shown: Sequence[Picture]) -> go.Figure:
+def matrix(verdicts: Sequence[Verdict], shown: Sequence[Picture]) -> charts.Chart:
     """Titles × thumbnails as a heat map, the best title on top; what is level with the best is framed."""
     titles = list(dict.fromkeys(one.title for one in verdicts))
     by_cell = {(one.title, one.picture or 0): one for one in verdicts}
     rows = [[by_cell[title, column] for column in range(len(shown))] for title in titles]
     best = max(one.appeal for one in verdicts)
-    chart = charts.figure(height=30 * len(titles) + 60)
+    chart = charts.Chart(30 * len(titles) + 60)
     ground = "#1b2a30" if charts.dark() else "#eef3f4"
-    chart.add_heatmap(
+    chart.add(
+        "heatmap",
         z=[[100 * one.appeal / best for one in row] for row in rows],
         x=list(range(len(shown))),
         y=list(range(len(titles))),
@@ -427,24 +431,22 @@ def matrix(verdicts: Sequence[Verdict], shown: Sequence[Picture]) -> go.Figure:
         xgap=3,
         ygap=3,
     )
-    chart.update_layout(  # all at once: one by one each costs some milliseconds
-        shapes=[
-            {
-                "type": "rect", "x0": x - 0.47, "x1": x + 0.47, "y0": y - 0.44, "y1": y + 0.44,
-                "line": {"color": charts.contrast(), "width": 2},
-            }
-            for y, row in enumerate(rows)
-            for x, one in enumerate(row)
-            if one.place == 1
-        ]
-    )  # fmt: skip
-    chart.update_xaxes(
+    chart.shapes += [
+        {
+            "type": "rect", "x0": x - 0.47, "x1": x + 0.47, "y0": y - 0.44, "y1": y + 0.44,
+            "line": {"color": charts.contrast(), "width": 2},
+        }
+        for y, row in enumerate(rows)
+        for x, one in enumerate(row)
+        if one.place == 1
+    ]  # fmt: skip
+    chart.x.update(
         tickvals=list(range(len(shown))),
         ticktext=[html.escape(words.shorten(one.name, 14), quote=False) for one in shown],
         side="top",
         showgrid=False,
     )
-    chart.update_yaxes(
+    chart.y.update(
         tickvals=list(range(len(titles))),
         ticktext=[html.escape(words.shorten(title, 28), quote=False) for title in titles],
         autorange="reversed",

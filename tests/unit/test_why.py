@@ -82,9 +82,9 @@ def test_without_a_picture_or_an_effect_nothing_is_painted(grey: bytes) -> None:
 
 def test_bars_of_effects_leave_room_for_their_labels_on_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(charts, "dark", lambda: False)
-    chart = charts.effects(["a", "b"], [3.0, -1.0], labels=["+3.0", "−1.0"], hover=["", ""])
+    chart = charts.effects(["a", "b"], [3.0, -1.0], labels=["+3.0", "−1.0"], hover=["", ""]).figure()
     low, high = chart.layout.xaxis.range
     assert low < -1.0
     assert high > 3.0
     assert chart.data[0].marker.color == (charts.accent(), charts.contrast())
-    charts.effects(["a"], [0.0], labels=["±0"], hover=[""])
+    charts.effects(["a"], [0.0], labels=["±0"], hover=[""]).figure()
