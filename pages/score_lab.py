@@ -131,7 +131,12 @@ if model is not None and verdicts:
     with result:
         if len(verdicts) > 1:
             st.markdown(f"**{words.plain(score_lab.said(verdicts, shown))}**")
-            st.caption(f"Highest: {words.plain(score_lab.called(best, shown))}", help=score_lab.told_by())
+            first = (
+                ""
+                if sum(one.place == 1 for one in verdicts) == 1
+                else f": {words.plain(score_lab.called(best, shown))}"
+            )
+            st.caption(f"The figures of the first{first}", help=score_lab.told_by())
         score_lab.numbers(best)
         if best.note:
             st.caption(f":orange[:material/info:] The model notes: {words.plain(best.note)}.")

@@ -208,7 +208,10 @@ def _fields(options: Options, query: str) -> Filters:
 
 
 def _several(label: str, key: str, values: Iterable[str], show: Callable[[str], str]) -> list[str]:
-    return st.pills(label, list(values), selection_mode="multi", key=key, bind="query-params", format_func=show)
+    offered = list(values)
+    if not offered:  # a label with nothing below it
+        return []
+    return st.pills(label, offered, selection_mode="multi", key=key, bind="query-params", format_func=show)
 
 
 def _clear() -> None:

@@ -38,7 +38,7 @@ def candidates(rows: Sequence[Row], growth: Mapping[str, Sequence[int]], *, now:
             "Channel": [row.channel_name for row in rows],
             "Category": [row.category for row in rows],
             "Language": [row.language for row in rows],
-            "Original": [row.url for row in rows],
+            "Original": [cards.original(row) for row in rows],
         }
     )
     st.dataframe(

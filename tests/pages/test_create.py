@@ -153,7 +153,7 @@ def test_several_titles_are_ranked_in_a_table():
         "short",
     ]
     assert list(table.value["Place"]) == ["1", "2", "3"]
-    assert "Clearly ahead of 2: a much longer title" in texts(app).replace("\\", "")
+    assert "Most views expected, clearly ahead of the other 2: a much longer title" in texts(app).replace("\\", "")
 
 
 def test_what_differs_by_less_than_the_noise_is_a_tie():
