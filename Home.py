@@ -5,6 +5,7 @@ exports at /export.
 For each visitor it then runs the file again, as a script.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ if __name__ == "Home":  # the server's import, not a visitor's run
     # Before there are visitors: where two come first at once, plotly would find for the one what the other has half imported.
     import pandas  # noqa: F401
 
+    from miles import db
     from miles.api_beside import Beside
     from miles.downloads import download
     from ui import warm
@@ -26,8 +28,11 @@ if __name__ == "Home":  # the server's import, not a visitor's run
 
     @asynccontextmanager
     async def running(server: object) -> AsyncIterator[None]:
-        async with api.running(server), warm.kept():
-            yield
+        try:
+            async with api.running(server), warm.kept():
+                yield
+        finally:  # here: what was told to end by a signal ends by that signal, and runs no exit handlers
+            await asyncio.to_thread(db.end)
 
     app = st.App(__file__, routes=[Mount("/api", api), Route("/export/{name}", download)], lifespan=running)
 else:

@@ -53,6 +53,7 @@ checkpoint_timeout = 15min
 
 # Two threads that ask for the first time at once (as Streamlit's do) must not make two of it
 _ONCE = threading.RLock()
+_servers: list["PostgresServer"] = []  # embedded ones that this process uses: one, but for tests
 
 
 def url() -> URL:
@@ -184,6 +185,19 @@ def _ready() -> None:
     migrate()
 
 
+def end() -> None:
+    """Give all connections and the embedded server back, which ends with the last of its users; the end of a process.
+
+    An exit handler gives the server back as well, but a process that ends by a signal runs none.
+    """
+    with _ONCE:  # a server that is just starting is given back when it has
+        if _engine.cache_info().currsize:
+            engine().dispose()
+        for server in _servers:
+            _forget_the_dead(server)
+            server._cleanup()
+
+
 def close() -> None:
     """Give all connections back and forget the address (between tests, at the end of a process)."""
     if _engine.cache_info().currsize:
@@ -260,6 +274,7 @@ def _embedded_address(folder: Path) -> str:
         ) from error
     _forget_the_dead(server)
     atexit.register(_forget_the_dead, server)  # runs before the wheel's own, which ends the server
+    _servers.append(server)
     return server.get_uri()
 
 

@@ -1,8 +1,6 @@
 """Starting Miles, its parts one by one, and how it stands."""
 
 import logging
-import signal
-import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
@@ -59,8 +57,6 @@ def dashboard(port: int, parent: int) -> None:
 
     from miles.up import end_with
 
-    # the web server ends with the signal that ended it; as an exception it lets exit handlers run, and so ends the database
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     end_with(parent)
     home_page = str(settings.PROJECT / "Home.py")
     streamlit.main(

@@ -1,4 +1,4 @@
-"""`python -m miles up` as a person runs it: real processes, a real port, a home of its own."""
+"""`python -m miles up`, and the dashboard alone, as a person runs them: real processes, a real port, a home of their own."""
 
 import os
 import signal
@@ -74,6 +74,14 @@ def postgres_of(home: Path) -> list[psutil.Process]:
     ]
 
 
+def answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=2) as answer:  # noqa: S310  # our own address
+            return answer.status == 200
+    except OSError:
+        return False
+
+
 def test_it_starts_everything_says_where_and_ends_everything_on_ctrl_c(running: tuple[Run, int], home: Path) -> None:
     run, port = running
     with urllib.request.urlopen(f"http://localhost:{port}/_stcore/health") as answer:
@@ -133,3 +141,24 @@ def test_a_worker_that_dies_is_started_again(running: tuple[Run, int]) -> None:
     (first,) = workers()
     first.kill()
     eventually(lambda: [worker for worker in workers() if worker.pid != first.pid] != [], what="another worker")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_dashboard_that_was_started_alone_gives_the_database_back_when_it_is_told_to_end(
+    home: Path, number: signal.Signals
+) -> None:
+    port = free_port()
+    dashboard = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "streamlit", "run", "Home.py", "--server.port", str(port),
+         "--server.headless", "true", "--server.fileWatcherType", "none"],
+        cwd=PROJECT,
+        env={**os.environ, "MILES_HOME": str(home), "MILES_START_WORKER": "0"},
+    )  # fmt: skip
+    try:
+        eventually(lambda: answers(f"http://localhost:{port}/_stcore/health"), what="an answer")
+        eventually(lambda: postgres_of(home) != [], what="the database")  # which is still being set up
+        dashboard.send_signal(number)
+        dashboard.wait(60)
+    finally:
+        dashboard.kill()
+    eventually(lambda: postgres_of(home) == [], what="the end of the database")
