@@ -14,12 +14,11 @@ run: $(VENV)/.installed ## start Miles: database, worker and dashboard on http:/
 	$(BIN)/python -m miles up
 
 test: $(VENV)/.installed-dev ## run all tests that need nothing but this checkout
-	$(BIN)/python -m pytest -n logical tests/unit tests/postgres tests/pages tests/process
-	$(BIN)/python -m pytest -n logical tests/browser
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 test-shared: $(VENV)/.installed-dev ## tests on real recordings and data: make test-shared SHARED=path
 	@test -n "$(SHARED)" || { echo "Say where the recordings and data are: make test-shared SHARED=path"; exit 2; }
-	MILES_SHARED="$(abspath $(SHARED))" $(BIN)/python -m pytest -n logical tests/replay
+	MILES_SHARED="$(abspath $(SHARED))" $(BIN)/python -m pytest -n auto tests/replay
 
 test-training: $(VENV)/.installed-training ## tests of the training code (installs PyTorch); SHARED=path adds the judge's
 	$(if $(SHARED),MILES_SHARED="$(abspath $(SHARED))") $(BIN)/python -m pytest tests/training

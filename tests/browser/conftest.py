@@ -1,6 +1,5 @@
 """Shared by the browser tests: a real server on the sample, and a real Chromium that may reach nothing else."""
 
-import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,25 +8,7 @@ from shutil import which
 import psycopg
 import pytest
 from playwright.sync_api import Browser, sync_playwright
-from psycopg import sql
 from reading import serving
-
-NUMBERS = itertools.count()
-
-
-@pytest.fixture(scope="session")
-def database_of(server: str) -> Callable[[str], str]:
-    """Makes another database from a template each time; gives its address."""
-
-    def make(template: str) -> str:
-        name = f"browser_{next(NUMBERS)}"
-        with psycopg.connect(server, autocommit=True) as connection:
-            connection.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
-            )
-        return server.replace("/postgres?", f"/{name}?")
-
-    return make
 
 
 @pytest.fixture(scope="session")
@@ -38,8 +19,15 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def shared_database(database_of: Callable[[str], str], sample_template: str) -> str:
-    """Address of the database of that server."""
-    return database_of(sample_template)
+    """Address of the database of that server: the sample, and a saved filter of its user."""
+    address = database_of(sample_template)
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute("INSERT INTO users (user_id) VALUES ('local')")
+        connection.execute(
+            "INSERT INTO niches (user_id, name, address, pinned) VALUES ('local', 'Short food', %s, true)",
+            ["format=Short&category=Comedy&sort=By+views"],
+        )
+    return address
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
 
-import psycopg
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from reading import open_page, reader, settle
@@ -67,19 +66,6 @@ def niche_of_the_menu(page: Page) -> None:
     page.keyboard.press("Escape")  # the list of niches stays open
 
 
-@pytest.fixture(scope="module")
-def niche(shared_database: str) -> None:
-    """A saved filter of the dashboard's user."""
-    with psycopg.connect(shared_database, autocommit=True) as connection:
-        connection.execute("INSERT INTO users (user_id) VALUES ('local') ON CONFLICT DO NOTHING")
-        connection.execute(
-            "INSERT INTO niches (user_id, name, address, pinned) VALUES ('local', 'Short food', %s, true)"
-            " ON CONFLICT DO NOTHING",
-            ["format=Short&category=Comedy&sort=By+views"],
-        )
-
-
-@pytest.mark.usefixtures("niche")
 @pytest.mark.parametrize(
     ("start", "way", "keys"),
     [

@@ -16,7 +16,7 @@ from procrastinate.app import App
 from sqlalchemy import text
 from tables import change, rows
 
-from miles import collecting, db, items, jobs, sample, score_candidates, settings, store
+from miles import collecting, collection_run, db, items, jobs, sample, score_candidates, settings, store
 from miles.candidates import Candidate, Channel, Observation, Snapshot
 from miles.errors import MilesError, SourceError
 from miles.features import ScoreInput
@@ -31,8 +31,9 @@ HEARTBEAT, STALLED_AFTER = 0.3, 3.0  # seconds: a killed worker is noticed quick
 
 @pytest.fixture(autouse=True)
 def no_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the time of the day, only those jobs run that a test has deferred."""
+    """Whatever the time of the day, only those jobs run that a test has deferred, and they don't wait between tries."""
     monkeypatch.setattr(jobs.app.periodic_registry, "periodic_tasks", {})
+    monkeypatch.setattr(collection_run, "RETRY_WAIT", 0.01)
 
 
 def scalar(statement: str, **parameters: object) -> Any:
