@@ -317,11 +317,15 @@ def source(filters: Filters) -> tuple[str, dict[str, Any]]:
     """
     if not filters.channel.strip():
         return "candidates", {}
+    found, values = channels(filters)
+    return f"(SELECT * FROM candidates WHERE channel_key = ANY(ARRAY({found})) OFFSET 0)", values
+
+
+def channels(filters: Filters) -> tuple[str, dict[str, Any]]:
+    """The keys of the channels that a filter means, as SQL and its parameters."""
     return (
-        "(SELECT * FROM candidates WHERE channel_key = ANY(ARRAY("
         "SELECT channel_key FROM channels WHERE channel_key = :channel"
-        " OR to_tsvector('simple', search_text(coalesce(name, ''))) @@ plainto_tsquery('simple', search_text(:channel))"
-        ")) OFFSET 0)",
+        " OR to_tsvector('simple', search_text(coalesce(name, ''))) @@ plainto_tsquery('simple', search_text(:channel))",
         {"channel": searching.clean(filters.channel)},
     )
 

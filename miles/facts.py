@@ -25,6 +25,7 @@ NONE = np.iinfo(np.int64).min  # -infinity as PostgreSQL sends a moment that is 
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # from which it counts microseconds
 SECOND = 1_000_000  # microseconds
 DAY = 86_400 * SECOND
+CHANNEL = "hashtextextended('channel ' || channel_key, 0)"  # a channel as the table has it, as SQL
 READ_AT_ONCE = 20_000  # titles
 
 # The table as sent: name, type and size there, SQL that leaves no NULL (each row is then as long as any other).
@@ -59,6 +60,7 @@ class Facts:
     version: str  # changes with what is in the tables
     number: np.ndarray  # int32
     channel: np.ndarray  # int32, ascending from 0
+    channel_hash: np.ndarray  # (channels,) int64, ascending: what the table has in place of `channel`
     platform: np.ndarray  # int16, as the next three: a code in `codes`, 0 unknown
     format: np.ndarray
     category: np.ndarray
@@ -111,7 +113,7 @@ def load(connection: Connection) -> Facts:
         with cursor.copy(statement.encode()) as sent:
             data = b"".join(sent)
     rows = np.frombuffer(data, dtype=_SENT, offset=_HEAD, count=(len(data) - _HEAD - 2) // _SENT.itemsize)
-    _, channel = np.unique(rows["channel"].astype(np.int64), return_inverse=True)
+    channel_hash, channel = np.unique(rows["channel"].astype(np.int64), return_inverse=True)
     order = np.argsort(channel, kind="stable")
     columns = {
         name: rows[name][order].astype(np.dtype(kind).newbyteorder("="))
@@ -133,6 +135,7 @@ def load(connection: Connection) -> Facts:
     return Facts(
         version=now,
         channel=channel[order].astype(np.int32),
+        channel_hash=channel_hash,
         **columns,
         corpus=patterns.Corpus.of(
             channel=channel[order],
@@ -188,10 +191,9 @@ _FACTS = (
 
 # Compared with what is there and written only where it differs: whatever changed a video, and whether or not it said
 # so, the facts follow.
-_NOW = """
+_NOW = f"""
 CREATE TEMP TABLE facts_now ON COMMIT DROP AS
-SELECT candidate_id, hashtextextended(title, 0) AS title_hash,
-    hashtextextended(coalesce('channel ' || channel_key, 'video ' || candidate_id), 0) AS channel,
+SELECT candidate_id, hashtextextended(title, 0) AS title_hash, coalesce({CHANNEL}, hashtextextended('video ' || candidate_id, 0)) AS channel,
     platforms.code AS platform, formats.code AS format, categories.code AS category, languages.code AS language,
     duration, published_at, observed_at, views, viral_score, base_rate, outlier_multiple, velocity, predicted_velocity
 FROM candidates

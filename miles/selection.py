@@ -1,7 +1,7 @@
 """Which of the videos in memory (`facts`) pass a filter of the pages.
 
-Words are told by the roll-up `title_words`. What the columns don't hold, a channel, is asked of the database's indexes;
-so is any filter that is not known here.
+Words are told by the roll-up `title_words`; which channels a name means, and any filter that is not known here, by the
+database's indexes.
 """
 
 from dataclasses import fields, replace
@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from miles import browse, title_words
 from miles.browse import AGES, DURATIONS, Filters
-from miles.facts import DAY, EPOCH, NONE, Facts
+from miles.facts import CHANNEL, DAY, EPOCH, NONE, Facts
 from miles.patterns import form_bit
 
 _DEFAULT = Filters()
@@ -55,16 +55,32 @@ def passing(connection: Connection, facts: Facts, filters: Filters) -> np.ndarra
     if (bit := form_bit(filters.form)) is not None:
         mask &= (facts.corpus.forms & bit) != 0
     rest = replace(filters, **{name: getattr(_DEFAULT, name) for name in _IN_MEMORY})
-    if rest.text.strip() and (having := title_words.having(connection, rest.text, facts.place)) is not None:
+    rest = replace(rest, text=rest.text.strip(), channel=rest.channel.strip())
+    return mask if rest == _DEFAULT else mask & _found(connection, facts, rest)
+
+
+def _found(connection: Connection, facts: Facts, filters: Filters) -> np.ndarray:
+    """The same for filters that the columns can't answer."""
+    mask = np.ones(len(facts), dtype=bool)
+    if filters.text and (having := title_words.having(connection, filters.text, facts.place)) is not None:
         mask &= having
-        rest = replace(rest, text="")
-    if rest != _DEFAULT:
-        mask &= _asked(connection, facts, rest)
-    return mask
+        filters = replace(filters, text="")
+    if filters.channel:
+        mask &= _of_channels(connection, facts, filters)
+        filters = replace(filters, channel="")
+    return mask if filters == _DEFAULT else mask & _asked(connection, facts, filters)
+
+
+def _of_channels(connection: Connection, facts: Facts, filters: Filters) -> np.ndarray:
+    """Which are of the channels that a filter means."""
+    browse.plan_by_index(connection)
+    meant, values = browse.channels(filters)
+    hashes = list(connection.scalars(text(f"SELECT {CHANNEL} FROM ({meant}) AS meant"), values))
+    return np.isin(facts.channel_hash, np.array(hashes, dtype=np.int64))[facts.channel]
 
 
 def _asked(connection: Connection, facts: Facts, filters: Filters) -> np.ndarray:
-    """The same for filters that the columns can't answer."""
+    """Those that the database's indexes find; it reads the wide row of each."""
     browse.plan_by_index(connection)
     chosen, values = browse.subset(filters)
     found = connection.scalar(
