@@ -135,10 +135,10 @@ async def _visit(address: str, known: clicks.Words, rounds: int, note: Note, err
         for path in clicks.FILTERED:
             page = clicks.page_name(path)
             changes = clicks.filters(known, random.Random(SEED))
-            for number in range(15 * rounds):
+            for number in range(clicks.ROUND * rounds):
                 click = next(changes)
-                if number % 15 == 0:
-                    print(f"  {page}: round {number // 15 + 1} of {rounds}", flush=True)
+                if number % clicks.ROUND == 0:
+                    print(f"  {page}: round {number // clicks.ROUND + 1} of {rounds}", flush=True)
                 if await fresh(path):
                     note(page, click.kind, await visitor.choose(**click.values))
         await _turn(visitor, rounds, note)

@@ -13,7 +13,9 @@ from benchmarks.visitor import Value, Visitor
 
 FILTERED = ("trending", "scores", "title_patterns")
 BANDS = ("15–30 s", "30–60 s", "1–3 min", "3–10 min", "10–60 min")
+ROUND = 17  # clicks that `filters` makes of one draw
 FORMS = ("Number", "Question", "Emoji", "Quotation marks", "Hashtag", "MOSTLY CAPITALS", "How to", "I, my, we")
+RARE_FORMS = ("Money", "POV", "How to", "Warning", "Mention")  # in less than one of a hundred titles
 FILTERS = {
     "q", "platform", "format", "duration", "category", "language", "channel", "within", "published", "score", "views",
     "multiple", "velocity", "form", "None",
@@ -34,13 +36,14 @@ class Words:
     """What the filters can be set to."""
 
     titles: tuple[str, ...]
+    frequent: tuple[str, ...]  # words
     categories: tuple[str, ...]
     languages: tuple[str, ...]
     channels: tuple[str, ...]
 
 
 def words(connection: Connection) -> Words:
-    """The most frequent values, and titles and channels by chance (always the same ones)."""
+    """The most frequent values and words, and titles and channels by chance (always the same ones)."""
 
     def column(statement: str) -> tuple[str, ...]:
         return tuple(connection.scalars(text(statement)))
@@ -49,6 +52,7 @@ def words(connection: Connection) -> Words:
     most = "SELECT {0} FROM candidates WHERE {0} IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC LIMIT 12"
     return Words(
         column(by_chance.format("title")),
+        column("SELECT word FROM title_words ORDER BY octet_length(places) DESC LIMIT 12"),
         column(most.format("category")),
         column(most.format("language")),
         column(by_chance.format("name")),
@@ -60,12 +64,13 @@ def page_name(path: str) -> str:
 
 
 def filters(known: Words, dice: random.Random) -> Iterator[Click]:
-    """Changes of one filter after the other, without end and hardly ever twice the same."""
+    """Changes of one filter after the other, without end and hardly ever twice the same; ROUND of them are one of each."""
     while True:
         title = [word for word in dice.choice(known.titles).split() if word.isalpha()] or ["the"]
         at = dice.randrange(len(title))
         low = dice.randrange(0, 60)
         yield Click("word", {"q": title[at]})
+        yield Click("frequent word", {"q": dice.choice(known.frequent)})
         yield Click("phrase", {"q": f'"{" ".join(title[at : at + 2])}"'})
         yield Click("beginning of a word", {"q": f"{title[at][:4]}*"})
         yield Click("category", {"category": [dice.choice(known.categories)]})
@@ -79,6 +84,7 @@ def filters(known: Words, dice: random.Random) -> Iterator[Click]:
         yield Click("velocity from", {"velocity": dice.randrange(1, 400) * 1000})
         yield Click("channel", {"channel": dice.choice(known.channels)})
         yield Click("title form", {"form": dice.choice(FORMS)})
+        yield Click("rare title form", {"form": dice.choice(RARE_FORMS)})
         niche: dict[str, Value] = {"category": [dice.choice(known.categories)], "within": ["30 days"]}
         yield Click("three at once", {**niche, "views": dice.randrange(1, 50) * 1000})
 
