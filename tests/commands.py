@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from typer.testing import CliRunner
+
+from miles import cli
 from miles.settings import PROJECT
 
 
@@ -24,6 +27,20 @@ def miles(*arguments: str | Path, status: int = 0, typed: str = "") -> subproces
     assert outcome.returncode == status, outcome.stdout + outcome.stderr
     assert "Traceback" not in outcome.stderr
     return outcome
+
+
+def explained(*command: str) -> str:
+    """What --help says of a command, on one line; in this process: a start of its own for each would take most of the time."""
+    outcome = CliRunner().invoke(cli.app, [*command, "--help"], env={"COLUMNS": "160"})
+    assert outcome.exit_code == 0, outcome.output
+    return outcome.stdout.replace("\n", " ")
+
+
+def refused(*arguments: str) -> None:
+    """Hold a wrong use to its exit status, and to an empty stdout; likewise in this process."""
+    outcome = CliRunner().invoke(cli.app, arguments, env={"COLUMNS": "160"})
+    assert (outcome.exit_code, outcome.stdout) == (2, ""), outcome.output
+    assert "Usage: " in outcome.stderr
 
 
 def answer(*arguments: str | Path, status: int = 0) -> dict:
