@@ -224,11 +224,12 @@ def _answers(asked: Connection) -> None:
             published_from=datetime.fromtimestamp(wanted.since, UTC).date(),
         )
         begun = time.perf_counter()
-        with db.transaction("viewer") as connection:
-            if wanted.name == "fastest":
+        if wanted.name == "fastest":
+            with db.transaction("viewer") as connection:
                 browse.page(connection, filters, "velocity", 24)
-            else:
-                chosen = selection.passing(connection, known, filters)
+        else:
+            chosen, rest = selection.by_columns(known, filters)
+            assert not rest.active  # nothing is left to ask the database for
         if wanted.name == "distribution":
             distributions.spread(known, chosen)
             for part in ("category", "duration"):

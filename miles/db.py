@@ -42,9 +42,11 @@ PAGE_TIMEOUT = 20_000  # ms; a page's query that takes longer is a defect, and m
 # JIT compiles for longer than our page queries run; more memory keeps their sorts, and what an import
 # stages (taken only when it does), off the disk
 SESSION_OPTIONS = "-c jit=off -c work_mem=48MB -c temp_buffers=256MB -c timezone=UTC"
-# The embedded server's own defaults are those of a very small machine; an import writes a lot at once
+# The embedded server's own defaults are those of a very small machine; an import writes a lot at once. What is read lies
+# mostly in the system's cache, and is there sooner without a worker in between
 EMBEDDED_SETTINGS = """
 # Miles
+io_method = sync
 shared_buffers = 512MB
 max_wal_size = 2GB
 checkpoint_timeout = 15min

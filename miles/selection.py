@@ -24,6 +24,12 @@ _IN_MEMORY = frozenset({
 
 def passing(connection: Connection, facts: Facts, filters: Filters) -> np.ndarray:
     """(videos,) bool: which pass the filters."""
+    mask, rest = by_columns(facts, filters)
+    return mask & _found(connection, facts, rest) if rest.active else mask
+
+
+def by_columns(facts: Facts, filters: Filters) -> tuple[np.ndarray, Filters]:
+    """(videos,) bool: which pass the filters that the columns can answer; and those filters that they can't."""
     mask = np.ones(len(facts), dtype=bool)
     for kind, chosen in (
         ("platform", filters.platforms),
@@ -55,8 +61,7 @@ def passing(connection: Connection, facts: Facts, filters: Filters) -> np.ndarra
     if (bit := form_bit(filters.form)) is not None:
         mask &= (facts.corpus.forms & bit) != 0
     rest = replace(filters, **{name: getattr(_DEFAULT, name) for name in _IN_MEMORY})
-    rest = replace(rest, text=rest.text.strip(), channel=rest.channel.strip())
-    return mask if rest == _DEFAULT else mask & _found(connection, facts, rest)
+    return mask, replace(rest, text=rest.text.strip(), channel=rest.channel.strip())
 
 
 def _found(connection: Connection, facts: Facts, filters: Filters) -> np.ndarray:
@@ -68,7 +73,7 @@ def _found(connection: Connection, facts: Facts, filters: Filters) -> np.ndarray
     if filters.channel:
         mask &= _of_channels(connection, facts, filters)
         filters = replace(filters, channel="")
-    return mask if filters == _DEFAULT else mask & _asked(connection, facts, filters)
+    return mask & _asked(connection, facts, filters) if filters.active else mask
 
 
 def _of_channels(connection: Connection, facts: Facts, filters: Filters) -> np.ndarray:

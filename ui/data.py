@@ -265,8 +265,11 @@ def members(filters: Filters) -> np.ndarray:
 
 @st.cache_resource(ttl=SLOW, max_entries=40, show_spinner=False, refresh_mode="background")
 def _members(_known: Facts, version: str, filters: Filters) -> np.ndarray:
+    mask, rest = selection.by_columns(_known, filters)
+    if not rest.active:
+        return mask
     with db.transaction("viewer") as connection:
-        return selection.passing(connection, _known, filters)
+        return mask & selection.passing(connection, _known, rest)
 
 
 def keys(filters: Filters) -> tuple[str, ...]:
