@@ -14,7 +14,7 @@ run: $(VENV)/.installed ## start Miles: database, worker and dashboard on http:/
 	$(BIN)/python -m miles up
 
 test: $(VENV)/.installed-dev ## run all tests that need nothing but this checkout
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -n auto
 
 test-shared: $(VENV)/.installed-dev ## tests on real recordings and data: make test-shared SHARED=path
 	@test -n "$(SHARED)" || { echo "Say where the recordings and data are: make test-shared SHARED=path"; exit 2; }

@@ -5,6 +5,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import psycopg
@@ -30,23 +31,34 @@ hypothesis.settings.load_profile("miles")
 OF_THE_WORLD = {"process", "browser", "replay"}  # folders
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What uses real processes, browsers and clocks is run once more where it fails, and the summary says so.
 
-    A machine that stops for seconds is no defect of Miles; of what depends on Miles alone every failure counts. One
-    worker has all tests that share a dashboard and a browser: they mostly wait, beside what computes.
+    A machine that stops for seconds is no defect of Miles; of what depends on Miles alone every failure counts.
     """
     for item in items:
         if item.path.parent.name in OF_THE_WORLD:
             item.add_marker(pytest.mark.flaky(reruns=1))
-        if item.path.parent.name == "browser":
-            item.add_marker(pytest.mark.xdist_group("browser"))
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """One more worker than processors: some always wait for a process, a page or a clock."""
     return (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests that share a dashboard go to one worker, and first: they mostly wait, beside what computes."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class OneDashboard(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return next(
+                (name for name in ("tests/browser/", "tests/process/test_visitors.py") if name in nodeid), nodeid
+            )
+
+    return OneDashboard(config, log) if config.getvalue("dist") == "load" else None
 
 
 @pytest.fixture(autouse=True)

@@ -291,6 +291,7 @@ def test_nothing_found_is_said(site: Site, body: bytes, kind: str, words: str) -
     assert words in (report.reason or "")
 
 
+@pytest.mark.usefixtures("site")  # for its pace: nobody is at port 9
 def test_a_source_that_is_not_there_is_said() -> None:
     report = collect("http://127.0.0.1:9/feed.xml")
     assert (report.state, report.error_kind) == ("failed", "transient")

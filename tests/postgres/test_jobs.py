@@ -305,6 +305,7 @@ def test_only_a_failed_job_can_be_retried() -> None:
             jobs.retry(connection, wrong)
 
 
+@pytest.mark.usefixtures("site")  # for its pace: nobody is at port 9
 def test_what_may_pass_is_tried_again_later_and_not_for_ever() -> None:
     defer_collection("http://127.0.0.1:9/feed")
     before = datetime.now(UTC)

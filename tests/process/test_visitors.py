@@ -11,8 +11,6 @@ from benchmarks import clicks, setup
 from benchmarks.visitor import Answer, Visitor
 from miles import db
 
-pytestmark = pytest.mark.xdist_group("visitors")
-
 
 @pytest.fixture(scope="module")
 def dashboard(
