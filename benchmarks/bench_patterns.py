@@ -7,6 +7,7 @@ with numbers, marks and emoji, of one channel for each 25 videos; half of the ch
 that their multiples are known. They are written into a fresh PostgreSQL in a temporary folder, without snapshots.
 
     from scratch    rollups: every title read, all n-grams found, the patterns of all scopes and the facts written
+    words           the index of words that searches are answered from, of all titles
     again           after 20 new videos: what a collection waits for
     load            a dashboard reads the columns into its memory
     filter          one kind of patterns of one filter, as a page asks for it: worst and median of ten
@@ -38,7 +39,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120, help="the most that from scratch may take")
     given = parser.parse_args()
     with setup.empty():
-        from miles import db, facts, rollups, selection
+        from miles import db, facts, rollups, selection, title_words
         from miles.browse import Filters
         from miles.patterns import MOST_TITLES, associations
 
@@ -51,10 +52,15 @@ def main() -> None:
         scratch = time.perf_counter() - begun
         print(f"{given.videos:,} synthetic videos")
         print(f"from scratch    {scratch:8.1f} s, of which {read - begun:.1f} s to read the titles")
+        begun = time.perf_counter()
+        with db.transaction("worker") as connection:
+            title_words.sync(connection)
+        print(f"words           {time.perf_counter() - begun:8.1f} s")
         fill(given.videos, 20)
         begun = time.perf_counter()
         with db.transaction("worker") as connection:
             facts.sync(connection)
+            title_words.sync(connection)
         again = time.perf_counter() - begun
         print(f"again           {again:8.2f} s")
         with db.transaction("viewer") as connection:
