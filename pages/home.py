@@ -16,7 +16,7 @@ if state.newest is None:
 now = page.now()
 page.header(
     "What is taking off",
-    f"{words.full(state.candidates)} videos · newest snapshot {words.ago(state.newest, now)}"
+    f"{words.counted(state.candidates, 'video')} · newest snapshot {words.ago(state.newest, now)}"
     f" · base rate {words.in_100(state.base_rate)}",
     help=f"**in 100** {words.MEANING['score']}\n\n**usual** {words.MEANING['outlier']}\n\n**/day** {words.MEANING['velocity']}",
 )

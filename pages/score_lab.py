@@ -4,7 +4,7 @@ import streamlit as st
 
 from miles import candidates, lab, settings
 from miles.errors import MilesError
-from ui import cards, create, data, page, score_lab, words
+from ui import cards, create, data, links, page, score_lab, words
 
 user = settings.load().user
 page.header(
@@ -88,6 +88,7 @@ with form:
             width=200,
         )
         language = create.language(width=200)
+        links.bounded("my_length")
         duration = st.number_input(
             "Length in seconds",
             min_value=1,

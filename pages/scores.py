@@ -18,7 +18,7 @@ with head, st.skeleton(height=64):
     whole = data.whole_spread(chosen)
     page.header(
         "Scores",
-        f"{words.full(whole.n) if whole else 'No'} scored videos · base rate "
+        f"{words.counted(whole.n, 'scored video') if whole else 'No scored videos'} · base rate "
         f"{words.in_100(whole.base_rate if whole else state.base_rate)} · newest snapshot {words.ago(state.newest, page.now())}",
         help=words.MEANING["score"],
     )

@@ -21,7 +21,7 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
     like = filters.like()
     among = data.alike(like, chosen) if like else None
     found = data.count(chosen, among)
-    many = filters.how_many(found)
+    many = filters.videos(found)
     asked = filters.asked(chosen, sort, like)
     niches.menu(*asked)
     exports.button(*asked, many)
@@ -29,7 +29,7 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
 with head:
     page.header(
         "Trending",
-        f"{many[:1].upper()}{many[1:]} videos · newest snapshot {words.ago(state.newest, page.now())}"
+        f"{many[:1].upper()}{many[1:]} · newest snapshot {words.ago(state.newest, page.now())}"
         f" · base rate {words.in_100(state.base_rate)}",
         help=f"**in 100** {words.MEANING['score']}\n\n**usual** {words.MEANING['outlier']}\n\n**/day** {words.MEANING['velocity']}"
         "\n\nUnknown values come last in every order.",

@@ -117,7 +117,7 @@ def byline(row: Row, now: datetime) -> str:
     """Channel · age · views, as Markdown."""
     published = row.published_at or row.published_about
     parts = [
-        words.plain(words.shorten(row.channel_name, 14)) if row.channel_name else "channel unknown",
+        words.apart(words.plain(words.shorten(row.channel_name, 14))) if row.channel_name else "channel unknown",
         f"{'' if row.published_at else 'about '}{words.age(published, now)}" if published else "date unknown",
         f"{words.count(row.views)} views",
     ]
@@ -300,7 +300,7 @@ def _facts(found: Detail, now: datetime) -> None:
             " · ".join(
                 part
                 for part in (
-                    words.plain(row.channel_name) if row.channel_name else None,
+                    words.apart(words.plain(row.channel_name)) if row.channel_name else None,
                     words.plural(row.followers, "follower") if row.followers is not None else None,
                     row.category,
                     words.FORMATS.get(row.media_type or ""),

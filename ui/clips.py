@@ -279,7 +279,7 @@ def _frame(frame: KeptFrame, jpeg: bytes, verdict: Verdict | None, tied: bool) -
     """Show a frame; whether it is to be taken into the Score lab."""
     with st.container(border=True, gap="xxsmall", key=f"frame-{frame.at * 1000:.0f}"):
         st.image(jpeg, alt=f"The frame at {_moment(frame.at)}", width="stretch")
-        place = f"{'=' if tied else ''}{verdict.place}. {words.in_100(verdict.viral_score)}" if verdict else ""
+        place = f"{verdict.place}{'=' if tied else '.'} {words.in_100(verdict.viral_score)}" if verdict else ""
         st.markdown(f"**{place}**" if place else f"At {_moment(frame.at)}")
         known = f"sharp {words.times(frame.sharpness)} · light {words.percent(frame.brightness)}"
         st.caption(f"At {_moment(frame.at)} · {known}" if place else known)

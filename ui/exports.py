@@ -15,7 +15,7 @@ def button(asked: Asked, published_from: date | None, many: str) -> None:
     """A popover that offers the whole filtered set (`many` in words) in each format."""
     with st.popover("Export", icon=":material/download:", key="export"):
         st.caption(
-            f"{many[:1].upper()}{many[1:]} videos in this order, with facts, counts, measures, scores, and where each "
+            f"{many[:1].upper()}{many[1:]} in this order, with facts, counts, measures, scores, and where each "
             "comes from."
         )
         for kind, name in KINDS.items():

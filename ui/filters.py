@@ -44,6 +44,7 @@ SEARCH_HELP = (
 def bar(options: Options) -> Filters:
     """The search field and, behind a popover, all other filters; for a horizontal container."""
     broken = _broken(options)
+    links.bounded("views", "multiple", "velocity")
     query = st.text_input(
         "Title",
         key="q",
@@ -135,6 +136,11 @@ def complain(chosen: Filters) -> None:
 def how_many(count: int) -> str:
     """A count in words; one just above the cap is where counting stopped."""
     return f"more than {words.full(COUNT_CAP)}" if count == COUNT_CAP + 1 else words.full(count)
+
+
+def videos(count: int) -> str:
+    """The same with its noun: 1 video, 2,011 videos."""
+    return "1 video" if count == 1 else f"{how_many(count)} videos"
 
 
 def _fields(options: Options, query: str) -> Filters:

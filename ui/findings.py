@@ -120,8 +120,12 @@ def trend(of: Association) -> str:
     if of.trend is None:
         return "Too few weeks with enough titles to tell a trend"
     told = of.trend
-    used = f"{words.change(told.growth)} every four weeks ({words.change_interval(told.growth_low, told.growth_high)})"
-    sentence = f"{DIRECTIONS[told.direction]}: its share of titles changes by {used}"
+    if told.growth >= 3:  # "+4804%" says nothing to anybody
+        used = f"becomes {words.times(told.growth)} as large every four weeks ({words.interval(told.growth_low, told.growth_high)})"
+    else:
+        interval = words.change_interval(told.growth_low, told.growth_high)
+        used = f"changes by {words.change(told.growth)} every four weeks ({interval})"
+    sentence = f"{DIRECTIONS[told.direction]}: its share of titles {used}"
     if told.lift_change is None:
         return f"{sentence}; too few videos to say whether its lift changed"
     return (

@@ -67,7 +67,7 @@ def first(row: Row, growth: Sequence[int], now: datetime) -> None:
             help="Of your niches and the biggest movers: the video furthest above its channel's usual, of those that are"
             " measured to grow. Measures alone decide, not the score.",
         )
-        with st.grid("auto", min_column_width=220, gap="medium"):
+        with st.grid("auto", min_column_width=180, gap="medium"):  # on a phone the picture stands above the words
             with st.container(gap=None):
                 st.image(cards.picture(row), width="stretch", alt=cards.picture_alt(row))
             with st.container(gap="xsmall"):

@@ -14,6 +14,7 @@ Nothing public tells what the browser asked for, so this module alone reaches in
 tests/browser/test_links.py walks each of these ways.
 """
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -57,6 +58,29 @@ def go(page: str, to: Address) -> None:
     _memory().going = _pairs(to)
     _unbind()
     st.switch_page(page, query_params=_grouped(_current()))
+
+
+def bounded(*keys: str) -> None:
+    """Drop from the address what no number can be; call it before the number fields with these keys are drawn.
+
+    "1e999" is read as infinite, which ends Streamlit's field for whole numbers in an OverflowError
+    (`NumberInputSerde.deserialize`) where other nonsense is dropped by itself.
+    """
+    context = get_script_run_ctx()
+    if context is None:
+        return
+    with context.session_state.query_params() as known:
+        for key in keys:
+            if any(_endless(value) for value in known._initial_query_params.get(key, ())):
+                del known._initial_query_params[key]
+                known.remove_param(key)
+
+
+def _endless(value: str) -> bool:
+    try:
+        return not math.isfinite(float(value))
+    except ValueError:
+        return False
 
 
 def arrivals() -> int:

@@ -39,7 +39,7 @@ def summary(version: Version, report: Report | None, now: datetime) -> str:
     else:
         parts.append(STATES[version.state])
     if report is not None:
-        parts.append(f"{words.full(report.scores)} videos scored")
+        parts.append(f"{words.counted(report.scores, 'video')} scored")
         parts.append(f"looked at {words.ago(report.refreshed_at, now)}")
     return " · ".join(parts)
 

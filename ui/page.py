@@ -172,7 +172,7 @@ def _foot(state: data.State) -> None:
         old = moment - state.newest > STALE
         dot = ":orange[:material/history:]" if old else ":green[:material/check_circle:]"
         st.caption(
-            f"{dot} Newest snapshot {words.ago(state.newest, moment)}  \n{words.full(state.candidates)} videos",
+            f"{dot} Newest snapshot {words.ago(state.newest, moment)}  \n{words.counted(state.candidates, 'video')}",
             help=f"The newest look at any video was on {state.newest:%d %b %Y, %H:%M} UTC. "
             + (
                 "Nothing was collected for more than a day; collect again on the Operations page."

@@ -64,6 +64,7 @@ def fields() -> Request:
             format_func=words.platform, placeholder="Any", width=130,
             help="Whose videos the concepts rest on.",
         )  # fmt: skip
+        links.bounded("number")
         number = st.number_input(
             "Concepts", 1, recommend.MOST_CONCEPTS, USUAL, key="number", bind="query-params", width=130
         )
@@ -477,7 +478,7 @@ def _facts(row: Row) -> str:
     facts = [words.in_100(row.viral_score)] if row.viral_score is not None else []
     if row.outlier_multiple is not None:
         facts.append(f"{words.times(row.outlier_multiple)} usual")
-    return " · ".join([*facts, words.plain(words.shorten(row.channel_name or "channel unknown", 24))])
+    return " · ".join([*facts, words.apart(words.plain(words.shorten(row.channel_name or "channel unknown", 24)))])
 
 
 # --- what became of a concept -----------------------------------------------------------------------

@@ -44,7 +44,7 @@ def spread(chosen: Filters) -> None:
         _none(chosen)
         return
     base, label = whole.base_rate * 100, f"base rate {words.in_100(whole.base_rate)}"
-    title, n = findings.spread(whole), f"Scores of {words.full(whole.n)} videos"
+    title, n = findings.spread(whole), f"Scores of {words.counted(whole.n, 'video')}"
     left, right = st.columns(2, gap="medium")
     with left:
         if shape == "histogram":

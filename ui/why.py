@@ -126,7 +126,7 @@ def _near(near: Sequence[Near], key: str) -> None:
         [one.row for one in near],
         lambda row: (
             f"**{words.times(row.outlier_multiple)}** usual · {words.percent(max(likeness[row.candidate_id], 0.0))} alike"
-            f" · {words.plain(words.shorten(row.channel_name or 'channel unknown', 24))}"
+            f" · {words.apart(words.plain(words.shorten(row.channel_name or 'channel unknown', 24)))}"
         ),
         key=key,
     )

@@ -185,6 +185,11 @@ def plural(number: float, one: str, many: str | None = None) -> str:
     return f"{count(number)} {one if number == 1 else many or one + 's'}"
 
 
+def counted(number: int, one: str) -> str:
+    """The same with all digits: 1 video, 157,958 videos."""
+    return f"{full(number)} {one}{'' if number == 1 else 's'}"
+
+
 def shorten(title: str, width: float) -> str:
     """Cut a title at a word so that it takes at most `width` columns (an ideograph takes two)."""
     used, cut = 0.0, 0
@@ -208,6 +213,13 @@ def plain(value: str) -> str:
 
 
 _MARKDOWN = frozenset("\\`*_{}[]()#+-.!|<>~$:&")
+
+
+def apart(value: str) -> str:
+    """A name between other words, so that one written from right to left does not take the numbers beside it along."""
+    turned = any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in value)
+    return f"\u2068{value}\u2069" if turned else value
+
 
 # What each number is, in a sentence; the help of every metric that shows it.
 MEANING = {

@@ -1,4 +1,4 @@
-"""The details of a video, where facts are missing or odd."""
+"""Where facts or addresses are missing or odd: the details of a video, fields bound to the address."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ def imported(database: str) -> str:
         connection.execute(
             text(
                 "INSERT INTO candidates (candidate_id, platform, video_id, title, tier, source, first_seen_at, last_seen_at)"
-                " VALUES ('youtube:a-b_c123456', 'youtube', 'a-b_c123456', 'Soup', 'full', 'test', now(), now())"
+                " VALUES ('youtube:a-b_c123456', 'youtube', 'a-b_c123456', 'Soup', 'full', 'test', now() - interval '1 h', now())"
             )
         )
         connection.execute(text("SELECT ensure_snapshot_partitions(now() - interval '1 minute', now())"))
@@ -55,7 +55,18 @@ def test_an_invented_video_leads_nowhere(visit: Visit) -> None:
     assert originals(opened(visit, key)) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "address"), [("score_lab", {"my_length": "1e999"}), ("recommendations", {"number": "inf"})]
+)
+@pytest.mark.usefixtures("database")
+def test_no_number_in_an_address_ends_a_page_of_create(visit: Visit, name: str, address: dict[str, str]) -> None:
+    app = visit(name, **address)
+    assert not app.exception
+    assert not set(address) & set(app.query_params)
+
+
 def test_looks_of_one_minute_are_no_growth(visit: Visit, imported: str) -> None:
     app = opened(visit, imported)
     assert any("growth needs looks that lie hours apart" in caption.value for caption in app.caption)
+    assert any(caption.value.startswith("1 video ·") for caption in app.caption)
     assert not any("views in 0.0 days" in part.value for part in app.markdown)

@@ -126,6 +126,9 @@ def test_filters_in_the_address_narrow_trending(visit: Visit) -> None:
         {"views": "-1"},
         {"multiple": "many"},
         {"velocity": "1e99"},
+        {"velocity": "1e999"},  # infinite, which no whole number is
+        {"views": "-inf"},
+        {"multiple": "nan"},
         {"like": "nobody"},
         {"view": "hologram"},
         {"q": "\"unclosed (and) & | ! ' <> \\"},

@@ -49,6 +49,10 @@ def test_a_trend_is_said_with_its_intervals_or_said_to_be_unknown() -> None:
         "Rising: its share of titles changes by +50% every four weeks (+20% to +90%), its lift of the last 4 weeks is "
         "−10% (−30% to +10%) against the weeks before"
     )
+    sudden = Trend((0.1, 0.2), 49.0, 14.6, 165.2, None, None, None, "rising")
+    assert findings.trend(pattern("new", 1.1, 0.01, trend=sudden)).startswith(
+        "Rising: its share of titles becomes 49× as large every four weeks (15–165×);"
+    )
     assert "Too few weeks" in findings.trend(pattern("new", 1.1, 0.01))
 
 

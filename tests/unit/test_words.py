@@ -72,6 +72,16 @@ def test_a_share_below_nothing_has_a_sign_and_no_share_is_minus_nothing(share: f
     assert words.percent(share) == written
 
 
+def test_all_digits_of_a_count_stand_with_its_noun() -> None:
+    assert words.counted(1, "video") == "1 video"
+    assert words.counted(157_958, "video") == "157,958 videos"
+
+
+def test_a_name_from_right_to_left_does_not_turn_what_stands_beside_it() -> None:
+    assert words.apart("قناة الفرقدين") == "\u2068قناة الفرقدين\u2069"
+    assert words.apart("Zoe Daily") == "Zoe Daily"
+
+
 def test_an_interval_says_its_unit_once() -> None:
     assert words.interval(0.9, 2.3) == "0.90–2.3×"
     assert words.interval(12_000, 80_000, "/day") == "12K–80K/day"
