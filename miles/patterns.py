@@ -298,9 +298,12 @@ class Corpus:
     def of(
         cls, *, channel: np.ndarray, outcome: np.ndarray, forms: np.ndarray, week: np.ndarray,
         ngrams: Sequence[str] = (), hit_video: np.ndarray | None = None, hit_ngram: np.ndarray | None = None,
-        number_of: Mapping[str, int] | None = None,
+        number_of: Mapping[str, int] | None = None, whole: bool = True,
     ) -> "Corpus":  # fmt: skip
-        """From videos sorted by channel, and hits in any order, each at most once."""
+        """From videos sorted by channel, and hits in any order, each at most once.
+
+        Of one that is not `whole` no part is taken by `only`, which alone wants hits by title.
+        """
         videos = np.zeros(0, dtype=np.int64) if hit_video is None else hit_video.astype(np.int64)
         numbers = np.zeros(0, dtype=np.int64) if hit_ngram is None else hit_ngram.astype(np.int64)
         pairs = np.sort(numbers * max(len(channel), 1) + videos)
@@ -308,13 +311,13 @@ class Corpus:
         of = channel[videos]
         first = np.ones(len(pairs), dtype=bool)
         first[1:] = (numbers[1:] != numbers[:-1]) | (of[1:] != of[:-1])
-        by_title = np.argsort(videos, kind="stable")
+        by_title = np.argsort(videos, kind="stable") if whole else videos[:0]
         return cls(
             channel=channel.astype(np.int32), outcome=outcome.astype(np.float64), forms=forms.astype(np.int64),
             week=week.astype(np.int32), ngrams=tuple(ngrams), hit_video=videos.astype(np.int32),
             hit_group=(np.cumsum(first) - 1).astype(np.int32), group_ngram=numbers[first].astype(np.int32),
             group_channel=of[first].astype(np.int32), title_ngrams=numbers[by_title].astype(np.int32),
-            title_ends=_ends(videos, len(channel)), number_of=number_of if number_of is not None else {ngram: at for at, ngram in enumerate(ngrams)},
+            title_ends=_ends(videos, len(channel)) if whole else videos[:0], number_of=number_of if number_of is not None else {ngram: at for at, ngram in enumerate(ngrams)},
             ngram_ends=_ends(numbers, len(ngrams)),
         )  # fmt: skip
 
@@ -330,7 +333,9 @@ class Corpus:
         at = np.flatnonzero(members)
         channel = np.cumsum(np.diff(self.channel[at], prepend=self.channel[at[:1]]) > 0)
         if kind == "structure":
-            return Corpus.of(channel=channel, outcome=self.outcome[at], forms=self.forms[at], week=self.week[at])
+            return Corpus.of(
+                channel=channel, outcome=self.outcome[at], forms=self.forms[at], week=self.week[at], whole=False
+            )
         many = self.title_ends[at + 1] - self.title_ends[at]
         ends = np.cumsum(many)
         # positions of all hits of these titles: each title's own run, one after the other
@@ -338,6 +343,7 @@ class Corpus:
         return Corpus.of(
             channel=channel, outcome=self.outcome[at], forms=self.forms[at], week=self.week[at], ngrams=self.ngrams,
             hit_video=np.repeat(np.arange(len(at)), many), hit_ngram=self.title_ngrams[place], number_of=self.number_of,
+            whole=False,
         )  # fmt: skip
 
 
