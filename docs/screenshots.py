@@ -22,7 +22,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 PROJECT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(PROJECT), str(PROJECT / "tests" / "browser")]
+sys.path[:0] = [str(PROJECT), *(str(PROJECT / "tests" / folder) for folder in ("browser", ""))]
 
 from reading import open_page, reader, serving, settle  # noqa: E402  # beside the browser tests
 
