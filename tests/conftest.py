@@ -28,7 +28,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.register_profile("explore", hypothesis.settings.get_profile("miles"), derandomize=False)
 hypothesis.settings.load_profile("miles")
 
-OF_THE_WORLD = {"process", "browser", "replay"}  # folders
+OF_THE_WORLD = {"process", "browser", "replay"}  # folders; elsewhere those that start workers
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     A machine that stops for seconds is no defect of Miles; of what depends on Miles alone every failure counts.
     """
     for item in items:
-        if item.path.parent.name in OF_THE_WORLD:
+        if item.path.parent.name in OF_THE_WORLD or "workers" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 

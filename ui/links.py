@@ -11,7 +11,7 @@ So the frame settles the address before each page runs:
 - the sidebar, and links without parameters, show the page as it was left, with the filters that were in force last.
 
 Nothing public tells what the browser asked for, so this module alone reaches into Streamlit's run context.
-tests/browser/test_links.py walks each of these ways.
+tests/browser/test_linked_pages.py walks each of these ways.
 """
 
 import math

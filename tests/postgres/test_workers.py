@@ -94,6 +94,7 @@ def test_ten_workers_never_exceed_the_budget_nor_the_pace_by_the_sites_own_log(
     assert rows("SELECT count(*), count(DISTINCT candidate_id) FROM snapshots") == [(40, 40)]
 
 
+@pytest.mark.timeout(900)  # it starts forty processes, one after the other
 def test_a_worker_killed_at_twenty_random_moments_loses_nothing_and_doubles_nothing(
     site: Site, workers: Workers
 ) -> None:
