@@ -76,7 +76,7 @@ def filters(known: Words, dice: random.Random) -> Iterator[Click]:
         yield Click("category", {"category": [dice.choice(known.categories)]})
         yield Click("language", {"language": [dice.choice(known.languages)]})
         yield Click("duration", {"duration": [dice.choice(BANDS)]})
-        yield Click("format", {"format": [dice.choice(("Short", "Video"))]})
+        yield Click("platform", {"platform": ["YouTube"]})
         yield Click("published within", {"within": [dice.choice(("7 days", "30 days", "90 days"))]})
         yield Click("score", {"score": (float(low), float(dice.randrange(low, 101)))})
         yield Click("views from", {"views": dice.randrange(1, 3000) * 1000})
