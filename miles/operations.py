@@ -12,7 +12,7 @@ from typing import Literal
 from sqlalchemy import Connection, Row, text
 
 import miles
-from miles import rollups
+from miles import db, rollups
 from miles.errors import MilesError
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
@@ -141,7 +141,7 @@ def status(connection: Connection) -> Status:
         text("SELECT data, refreshed_at FROM rollups WHERE name = 'overview' AND data ? 'thumbnails'")
     ).one_or_none()
     found = rolled_up.data if rolled_up else rollups.counted(connection)
-    connection.execute(text("SET LOCAL enable_seqscan = off"))  # what waits has an index, which the planner underrates
+    db.configure(connection, {"enable_seqscan": "off"})  # what waits has an index, which the planner underrates
     row = connection.execute(
         text(
             """

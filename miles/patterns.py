@@ -178,7 +178,7 @@ def forms(title: str) -> int:
     return sum(1 << number for number in structure(title))
 
 
-APOSTROPHES = "’´`‘′ʼ"
+APOSTROPHES = str.maketrans(dict.fromkeys("’´`‘′ʼ", "'"))  # what people type for one, for str.translate
 
 
 def tokens(title: str) -> list[str | None]:
@@ -188,9 +188,8 @@ def tokens(title: str) -> list[str | None]:
     Hiragana or Katakana is a word: those scripts have no spaces, and where one ends a word mostly ends. What people type
     for an apostrophe is one: "don`t" is a word, and no "t" is left over.
     """
-    for sign in APOSTROPHES:  # before NFKC, which makes an accent that stands alone a space and a mark
-        title = title.replace(sign, "'")
-    folded = unicodedata.normalize("NFKC", title).casefold()
+    # before NFKC, which makes an accent that stands alone a space and a mark
+    folded = unicodedata.normalize("NFKC", title.translate(APOSTROPHES)).casefold()
     return [word or None for word in _tokenizer().findall(folded)]
 
 

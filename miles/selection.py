@@ -25,7 +25,7 @@ _IN_MEMORY = frozenset({
 def passing(connection: Connection, facts: Facts, filters: Filters) -> np.ndarray:
     """(videos,) bool: which pass the filters."""
     mask, rest = by_columns(facts, filters)
-    return mask & _found(connection, facts, rest) if rest.active else mask
+    return mask & found(connection, facts, rest) if rest.active else mask
 
 
 def by_columns(facts: Facts, filters: Filters) -> tuple[np.ndarray, Filters]:
@@ -64,8 +64,8 @@ def by_columns(facts: Facts, filters: Filters) -> tuple[np.ndarray, Filters]:
     return mask, replace(rest, text=rest.text.strip(), channel=rest.channel.strip())
 
 
-def _found(connection: Connection, facts: Facts, filters: Filters) -> np.ndarray:
-    """The same for filters that the columns can't answer."""
+def found(connection: Connection, facts: Facts, filters: Filters) -> np.ndarray:
+    """(videos,) bool: which pass filters that the columns can't answer."""
     mask = np.ones(len(facts), dtype=bool)
     if filters.text and (having := title_words.having(connection, filters.text, facts.place)) is not None:
         mask &= having
@@ -88,14 +88,14 @@ def _asked(connection: Connection, facts: Facts, filters: Filters) -> np.ndarray
     """Those that the database's indexes find; it reads the wide row of each."""
     browse.plan_by_index(connection)
     chosen, values = browse.subset(filters)
-    found = connection.scalar(
+    sent = connection.scalar(
         text(
             f"WITH chosen AS MATERIALIZED (SELECT c.candidate_id {chosen})"
             " SELECT string_agg(int4send(number), '') FROM chosen JOIN facts USING (candidate_id)"
         ),
         values,
     )
-    numbers = np.frombuffer(bytes(found or b""), dtype=">i4")
+    numbers = np.frombuffer(bytes(sent or b""), dtype=">i4")
     mask = np.zeros(len(facts), dtype=bool)
     # a video that came in since the columns were loaded is not in them yet
     places = facts.place[numbers[numbers < len(facts.place)]]

@@ -174,9 +174,7 @@ def one_line(value: str, longest: int) -> str:
 
 
 def words(value: str) -> list[str]:
-    for sign in ("'", *patterns.APOSTROPHES):
-        value = value.replace(sign, "")
-    return re.findall(r"\w+", value.casefold())
+    return re.findall(r"\w+", value.translate(patterns.APOSTROPHES).replace("'", "").casefold())
 
 
 def share(wanted: Sequence[str], title: str) -> float:
@@ -240,9 +238,7 @@ def verbal(phrase: str) -> bool:
 
 def contracted(phrase: str) -> bool:
     """Whether a phrase is part of a sentence or wants a word behind it, and so names no thing: "don't blink", "world's"."""
-    for sign in patterns.APOSTROPHES:
-        phrase = phrase.replace(sign, "'")
-    return _CONTRACTED.search(phrase.casefold()) is not None
+    return _CONTRACTED.search(phrase.translate(patterns.APOSTROPHES).casefold()) is not None
 
 
 def short(title: str) -> str:

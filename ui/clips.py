@@ -365,7 +365,7 @@ def timeline(probe: Probe, kept: list[KeptFrame]) -> None:
     if probe.levels:
         known = [(i + 0.5, level) for i, level in enumerate(probe.levels) if level is not None and i < end]
         chart.add(
-        "scatter",
+            "scatter",
             x=[at for at, _ in known], y=[max(level + 60, 0) / 60 for _, level in known], mode="lines",
             line={"color": charts.contrast(), "width": 2}, customdata=[level for _, level in known],
             hovertemplate="second %{x:.0f}: sound %{customdata:.0f} dB<extra></extra>",

@@ -269,7 +269,7 @@ def _members(_known: Facts, version: str, filters: Filters) -> np.ndarray:
     if not rest.active:
         return mask
     with db.transaction("viewer") as connection:
-        return mask & selection.passing(connection, _known, rest)
+        return mask & selection.found(connection, _known, rest)
 
 
 def keys(filters: Filters) -> tuple[str, ...]:
