@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 
 from miles import db, items, targets, thumbnails
 from miles.errors import MilesError
-from miles.store import REMOVAL_LOCK
+from miles.store import REMOVAL_LOCK, announce
 from miles.tombstones import Kind, Names, asked, name_of, names_of
 
 logger = logging.getLogger(__name__)
@@ -129,6 +129,7 @@ def carry_out(kind: Kind, key: str) -> Deleted:
         with db.transaction("worker") as connection:
             # the roll-up writes on these rows, too: its lock first, then the rows in the order of every writer
             connection.execute(text(f"SELECT pg_advisory_xact_lock({rollups.LOCK})"))
+            announce(connection)
             ids = connection.scalars(
                 text(
                     "SELECT candidate_id FROM candidates WHERE "

@@ -23,7 +23,7 @@ import numpy as np
 from sqlalchemy import Connection, text
 
 from miles import db, facts, metrics, movers, patterns, title_words
-from miles.store import copy, run
+from miles.store import announce, copy, run
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +88,7 @@ def measure(connection: Connection) -> int:
         run(connection, _LOOKS.format(fence="OFFSET 0" if concerned <= FEW else ""))
         run(connection, _GROWN)
         run(connection, _STANDING_OUT)
+        announce(connection)
         run(connection, _WRITE_MEASURED)
         # refreshed_at stays: it tells when the patterns were computed
         run(

@@ -21,7 +21,7 @@ from sqlalchemy import Connection
 
 from miles import db, patterns, rollups, thumbnails
 from miles.candidates import Candidate, Channel, MediaType, Observation, Snapshot
-from miles.store import copy, observe, run
+from miles.store import announce, copy, observe, run
 
 logger = logging.getLogger(__name__)
 
@@ -135,6 +135,7 @@ def remove() -> int:
         run(connection, f"SELECT pg_advisory_xact_lock({LOCK})")
         # The roll-up writes on these rows, too: its lock first, then the rows in the order of every writer.
         run(connection, f"SELECT pg_advisory_xact_lock({rollups.LOCK})")
+        announce(connection)
         run(connection, "SELECT FROM candidates WHERE sample ORDER BY candidate_id FOR UPDATE")
         pictures = run(
             connection,

@@ -136,8 +136,9 @@ def merge(connection: Connection) -> Changes:
 
     Rows are taken in the order of their keys, so that two merges at once wait for each other
     instead of locking each other out. (The upsert of candidates locks those too that it leaves as
-    they are; what touches them later waits for nobody.) New months of many snapshots are filled
-    before the partition has its key and its reference to candidates: that takes less than half the time.
+    they are; what touches them later waits for nobody.) For the same reason new months, which keep
+    other writers out, come before any row. New months of many snapshots are filled before the
+    partition has its key and its reference to candidates: that takes less than half the time.
     """
     removed = _leave_out_removed(connection)
     run(connection, f"SET LOCAL work_mem = '{MERGE_MEMORY}'; ANALYZE staged_facts; ANALYZE staged_snapshots")
@@ -149,6 +150,8 @@ def merge(connection: Connection) -> Changes:
         connection,
         "SELECT ensure_snapshot_partitions(min(observed_at), max(observed_at)) FROM moments HAVING count(*) > 0",
     )
+    announce(connection)
+    _delete(connection, removed)
     run(connection, _MERGE_CHANNELS)
     changed = run(connection, _MERGE_CANDIDATES).fetchall()
     new = {candidate_id for candidate_id, inserted in changed if inserted}
@@ -170,6 +173,15 @@ def merge(connection: Connection) -> Changes:
     )
 
 
+def announce(connection: Connection) -> None:
+    """Have it known that this transaction will write candidates; to be called before it locks a row of them.
+
+    Whoever makes a new month of snapshots waits for those that announced themselves, and they for it. Without,
+    one that holds rows would wait for the month, and the month's maker for the rows.
+    """
+    run(connection, "LOCK TABLE candidates IN ROW EXCLUSIVE MODE")
+
+
 def run(connection: Connection, statement: str, parameters: dict[str, object] | None = None) -> psycopg.Cursor:
     """Run SQL as psycopg takes it (several statements, % left alone) inside the caller's transaction."""
     cursor = db.psycopg_connection(connection).cursor()
@@ -179,8 +191,7 @@ def run(connection: Connection, statement: str, parameters: dict[str, object] | 
 def _leave_out_removed(connection: Connection) -> tuple[str, ...]:
     """Take what was removed on request out of what is staged; returns its candidate ids.
 
-    A tombstone that is being written is waited for, and stands for whatever is merged after it. A listing may have
-    brought in a video before its channel was known; where that is a removed one, the video goes now.
+    A tombstone that is being written is waited for, and stands for whatever is merged after it.
     """
     run(connection, f"SELECT pg_advisory_xact_lock_shared({REMOVAL_LOCK})")
     if run(connection, "SELECT FROM removed LIMIT 1").fetchone() is None:
@@ -201,13 +212,14 @@ def _leave_out_removed(connection: Connection) -> tuple[str, ...]:
         connection,
         "DELETE FROM staged_channels WHERE channel_key IN (SELECT key FROM removed WHERE kind = 'channel')",
     )
-    run(
-        connection,
-        "SELECT FROM candidates WHERE candidate_id = ANY(%(removed)s) ORDER BY candidate_id FOR UPDATE",
-        {"removed": list(removed)},
-    )
-    run(connection, "DELETE FROM candidates WHERE candidate_id = ANY(%(removed)s)", {"removed": list(removed)})
     return removed
+
+
+def _delete(connection: Connection, removed: Sequence[str]) -> None:
+    """Delete what a listing brought in before its channel, a removed one, was known."""
+    ids: dict[str, object] = {"ids": list(removed)}
+    run(connection, "SELECT FROM candidates WHERE candidate_id = ANY(%(ids)s) ORDER BY candidate_id FOR UPDATE", ids)
+    run(connection, "DELETE FROM candidates WHERE candidate_id = ANY(%(ids)s)", ids)
 
 
 def _comparable(value: str, fact: str) -> str:
