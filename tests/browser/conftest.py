@@ -37,9 +37,12 @@ def dashboard(shared_database: str, sample_home: Path, log: Path) -> Iterator[st
         yield address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """The system's Chromium (or that of MILES_CHROMIUM), else Playwright's own."""
+    """The system's Chromium (or that of MILES_CHROMIUM), else Playwright's own.
+
+    Of a module, not of the session: while Playwright is open, no other test of this process can run an event loop.
+    """
     path = os.environ.get("MILES_CHROMIUM") or which("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
