@@ -237,7 +237,8 @@ def _answers(asked: Connection) -> None:
         begun = time.perf_counter()
         if wanted.name == "fastest":
             with db.transaction("viewer") as connection:
-                browse.page(connection, filters, "velocity", 24)
+                chosen = selection.passing(connection, known, filters)
+                selection.page(connection, known, chosen, "velocity", 24)
         else:
             chosen, rest = selection.by_columns(known, filters)
             assert not rest.active  # nothing is left to ask the database for

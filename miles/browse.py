@@ -44,7 +44,7 @@ def _from_to(bands: Iterable[tuple[float | None, str]]) -> dict[str, tuple[float
 DURATIONS = _from_to(DURATION_BANDS)  # seconds
 AGES = _from_to(AGE_BANDS)  # days from publishing to the newest look
 
-COUNT_CAP = 10_000  # beyond it "more than 10,000" says enough, and counting on would cost a scan
+COUNT_CAP = 10_000  # before the first roll-up no more are counted
 MOST_SNAPSHOTS = 2_000  # of one candidate; a video seen daily in 110 countries for two weeks has 1,500
 
 
@@ -151,16 +151,21 @@ ROW_JOINS = (
 )
 
 
+Key = float | datetime | None  # what a list is sorted by; None where that is not known
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in a list a page begins or ends: beside one candidate, or at one of the list's ends.
-
-    `key` is the value that the list is sorted by, None where that is unknown.
-    """
+    """Where in a list a page begins or ends: beside one candidate, or at one of the list's ends."""
 
     side: Literal["first", "after", "before", "last"] = "first"
-    key: float | datetime | None = None
+    key: Key = None
     candidate_id: str = ""
+
+    @property
+    def backwards(self) -> bool:
+        """Whether the page that it asks for ends there."""
+        return self.side in ("before", "last")
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,85 +344,51 @@ def subset(filters: Filters, among: Collection[str] | None = None) -> tuple[str,
     return f"FROM {table} AS c WHERE {where}", {**values, **more}
 
 
-def page(
-    connection: Connection,
-    filters: Filters,
-    sort: Sort,
-    limit: int,
-    place: Place = Place(),  # frozen
-    *,
-    among: Collection[str] | None = None,
-    many: bool = False,
-) -> Page:
-    """One page of candidates in the order of `sort`, unknown values last.
+def page(connection: Connection, sort: Sort, limit: int, place: Place = Place()) -> Page:  # frozen
+    """One page of all candidates in the order of `sort`, unknown values last: a short walk along the order's own index.
 
-    At most COUNT_CAP that pass are found by the filters' indexes and sorted; more are met soon on a walk along the
-    order's own index. `many` says that it is known that more pass.
+    Pages of those that pass filters are chosen by `selection.page`.
     """
     plan_by_index(connection)
-    many = many or not (filters.active or among is not None)
-    keys = None if many else _of_few(connection, filters, sort, limit + 1, place, among)
-    if keys is None:
-        keys = _of_many(connection, filters, sort, limit + 1, place, among)
+    keys = _walk(connection, sort, limit + 1, place)
     more = len(keys) > limit
     keys = keys[:limit]
-    backwards = place.side in ("before", "last")
-    if backwards:
+    if place.backwards:
         keys.reverse()
+    return paged(rows(connection, [candidate_id for _, candidate_id in keys]), keys, place, more=more)
+
+
+def paged(listed: Iterable[Row], keys: Sequence[tuple[Key, str]], place: Place, *, more: bool) -> Page:
+    """A page of candidates from a place on, given each one's value that the list is sorted by, and its id; `more` says
+    whether others follow in the direction that was asked for."""
     if not keys:
         return Page((), None, None)
-    first = Place("before", keys[0].key, keys[0].candidate_id)
     return Page(
-        tuple(rows(connection, [one.candidate_id for one in keys])),
-        before=first if (more if backwards else place.side == "after") else None,
-        after=keys[-1] if (place.side == "before" if backwards else more) else None,
+        tuple(listed),
+        before=Place("before", *keys[0]) if (more if place.backwards else place.side == "after") else None,
+        after=Place("after", *keys[-1]) if (place.side == "before" if place.backwards else more) else None,
     )
 
 
-def _of_few(
-    connection: Connection, filters: Filters, sort: Sort, most: int, place: Place, among: Collection[str] | None
-) -> list[Place] | None:
-    """The candidates from a place on, of a set that is small enough to look through; None where it is not."""
-    chosen, values = subset(filters, among)
-    key, order = KEYS[sort], _order(place, sort)
-    found = connection.execute(
-        text(f"""
-            WITH chosen AS MATERIALIZED (SELECT c.candidate_id, c.{key} {chosen} LIMIT :cap + 1),
-            listed AS (
-                SELECT {key}, candidate_id FROM chosen
-                WHERE {" OR ".join(f"({step})" for step in _steps(place, sort))} ORDER BY {order} LIMIT :most
-            )
-            SELECT passing, {key} AS key, candidate_id
-            FROM (SELECT count(*) AS passing FROM chosen) AS counted LEFT JOIN listed ON true ORDER BY {order}
-        """),
-        {**values, "key": place.key, "id": place.candidate_id, "cap": COUNT_CAP, "most": most},
-    ).all()
-    if found[0].passing > COUNT_CAP:
-        return None
-    return [Place("after", row.key, row.candidate_id) for row in found if row.candidate_id is not None]
-
-
-def _of_many(
-    connection: Connection, filters: Filters, sort: Sort, most: int, place: Place, among: Collection[str] | None
-) -> list[Place]:
-    """The candidates from a place on, by a walk along the index of the order."""
-    chosen, values = subset(filters, among)
-    keys: list[Place] = []
+def _walk(connection: Connection, sort: Sort, most: int, place: Place) -> list[tuple[Key, str]]:
+    """The candidates from a place on."""
+    keys: list[tuple[Key, str]] = []
     for step in _steps(place, sort):
         found = connection.execute(
-            text(f"""
-                SELECT {KEYS[sort]} AS key, candidate_id {chosen} AND {step} ORDER BY {_order(place, sort)} LIMIT :most
-            """),
-            {**values, "key": place.key, "id": place.candidate_id, "most": most - len(keys)},
+            text(
+                f"SELECT {KEYS[sort]} AS key, candidate_id FROM candidates"
+                f" WHERE {step} ORDER BY {_order(place, sort)} LIMIT :most"
+            ),
+            {"key": place.key, "id": place.candidate_id, "most": most - len(keys)},
         )
-        keys += [Place("after", row.key, row.candidate_id) for row in found]
+        keys += [(row.key, row.candidate_id) for row in found]
         if len(keys) == most:
             break
     return keys
 
 
 def _order(place: Place, sort: Sort) -> str:
-    return (_BACKWARDS if place.side in ("before", "last") else SORTS)[sort]
+    return (_BACKWARDS if place.backwards else SORTS)[sort]
 
 
 def _steps(place: Place, sort: Sort) -> list[str]:
@@ -437,14 +408,10 @@ def _steps(place: Place, sort: Sort) -> list[str]:
     return [f"{key} = :key AND candidate_id < :id", f"{key} > :key"]
 
 
-def count(
-    connection: Connection, filters: Filters, cap: int = COUNT_CAP, *, among: Collection[str] | None = None
-) -> int:
-    """How many candidates pass the filters, counted no further than `cap` + 1; all of them as of the last roll-up."""
-    if not filters.active and among is None:
-        return _how_many(connection)
+def count(connection: Connection, filters: Filters, cap: int) -> int:
+    """How many candidates pass the filters, counted no further than `cap` + 1."""
     plan_by_index(connection)
-    chosen, values = subset(filters, among)
+    chosen, values = subset(filters)
     return (
         connection.scalar(
             text(f"SELECT count(*) FROM (SELECT {chosen} LIMIT :cap) AS found"),
@@ -467,6 +434,21 @@ def rows(connection: Connection, candidate_ids: Sequence[str]) -> list[Row]:
     )
     by_id = {row["candidate_id"]: Row(**row) for row in found.mappings()}
     return [by_id[key] for key in candidate_ids if key in by_id]
+
+
+def rows_of_numbers(connection: Connection, numbers: Sequence[int]) -> dict[int, Row]:
+    """The candidates that have these numbers in `facts`, in this order; those that are gone are left out."""
+    found = connection.execute(
+        text(
+            f"SELECT f.number, {', '.join(ROW_COLUMNS)} FROM facts f JOIN candidates c USING (candidate_id) {ROW_JOINS}"
+            " WHERE f.number = ANY(:numbers)"
+        ),
+        {"numbers": list(numbers)},
+    )
+    by_number = {
+        row["number"]: Row(**{name: row[name] for name in row if name != "number"}) for row in found.mappings()
+    }
+    return {number: by_number[number] for number in numbers if number in by_number}
 
 
 def growth(connection: Connection, candidate_ids: Sequence[str]) -> dict[str, list[int]]:
@@ -532,10 +514,10 @@ def state(connection: Connection) -> State:
         )
     ).one_or_none()
     base_rate, model_version = top or (None, None)
-    return State(max(_how_many(connection), sample), sample, newest, base_rate, model_version)
+    return State(max(how_many(connection), sample), sample, newest, base_rate, model_version)
 
 
-def _how_many(connection: Connection) -> int:
+def how_many(connection: Connection) -> int:
     """How many candidates there are, as of the last roll-up; before there was one, a look at the first COUNT_CAP."""
     rolled_up = connection.scalar(text("SELECT (data->>'candidates')::bigint FROM rollups WHERE name = 'overview'"))
     if rolled_up:

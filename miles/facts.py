@@ -45,6 +45,9 @@ _COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("multiple", ">f8", "coalesce(outlier_multiple, 'NaN'::float8)"),
     ("velocity", ">f8", "coalesce(velocity, 'NaN'::float8)"),
     ("predicted", ">f8", "coalesce(predicted_velocity, 'NaN'::float8)"),
+    ("acceleration", ">f8", "coalesce(acceleration, 'NaN'::float8)"),
+    ("engagement", ">f8", "coalesce(engagement_rate, 'NaN'::float8)"),
+    ("lifetime", ">f8", "coalesce(lifetime_velocity, 'NaN'::float8)"),
     ("forms", ">i8", "forms"),
 )
 _SENT = np.dtype(
@@ -69,11 +72,15 @@ class Facts:
     published: np.ndarray  # int64, microseconds since EPOCH; NONE unknown
     observed: np.ndarray  # the same
     views: np.ndarray  # int64; -1 unknown
-    score: np.ndarray  # float64, as the next four
+    score: np.ndarray  # float64, as the next seven
     base_rate: np.ndarray
     multiple: np.ndarray
     velocity: np.ndarray  # views per day, as the next
     predicted: np.ndarray
+    acceleration: np.ndarray  # views per day, each day
+    engagement: np.ndarray  # likes and comments for each view
+    lifetime: np.ndarray  # views per day since publishing
+    rank: np.ndarray  # int32, place among all in the order of their candidate ids
     corpus: patterns.Corpus  # the same videos in the same order
     codes: Mapping[str, Mapping[str, int]]  # kind -> value -> code
     place: np.ndarray  # (highest number + 1,) position of a number, -1 where there is none
@@ -123,6 +130,9 @@ def load(connection: Connection) -> Facts:
     forms = columns.pop("forms")
     place = np.full(int(columns["number"].max(initial=-1)) + 1, -1, dtype=np.int32)
     place[columns["number"]] = np.arange(len(order), dtype=np.int32)
+    rank = np.full(len(order), len(order), dtype=np.int32)
+    sorted_by_id = positions(place, _sorted_by_id(connection))
+    rank[sorted_by_id] = np.arange(len(sorted_by_id), dtype=np.int32)
     published = columns["published"]
     ngrams, videos = [], []
     for ngram, numbers in connection.execute(text("SELECT ngram, videos FROM title_ngrams ORDER BY ngram")):
@@ -137,6 +147,7 @@ def load(connection: Connection) -> Facts:
         channel=channel[order].astype(np.int32),
         channel_hash=channel_hash,
         **columns,
+        rank=rank,
         corpus=patterns.Corpus.of(
             channel=channel[order],
             outcome=patterns.log_outcome(columns["multiple"]),
@@ -149,6 +160,18 @@ def load(connection: Connection) -> Facts:
         codes=codes,
         place=place,
     )
+
+
+def _sorted_by_id(connection: Connection) -> np.ndarray:
+    """The numbers in the order of the candidates' ids."""
+    sent = connection.scalar(text("SELECT string_agg(int4send(number), '' ORDER BY candidate_id) FROM facts"))
+    return np.frombuffer(bytes(sent or b""), dtype=">i4")
+
+
+def positions(place: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Where the videos of these numbers are (`Facts.place`); those that are not, or came in later, are left out."""
+    at = place[numbers[numbers < len(place)]]
+    return at[at >= 0]
 
 
 def candidate_ids(connection: Connection, loaded: Facts, places: Collection[int]) -> dict[int, str]:
@@ -186,7 +209,8 @@ ORDER BY kind, value
 
 _FACTS = (
     "title_hash", "channel", "platform", "format", "category", "language", "duration", "published_at", "observed_at",
-    "views", "viral_score", "base_rate", "outlier_multiple", "velocity", "predicted_velocity",
+    "views", "viral_score", "base_rate", "outlier_multiple", "velocity", "predicted_velocity", "acceleration",
+    "engagement_rate", "lifetime_velocity",
 )  # fmt: skip
 
 # Compared with what is there and written only where it differs: whatever changed a video, and whether or not it said
@@ -195,7 +219,8 @@ _NOW = f"""
 CREATE TEMP TABLE facts_now ON COMMIT DROP AS
 SELECT candidate_id, hashtextextended(title, 0) AS title_hash, coalesce({CHANNEL}, hashtextextended('video ' || candidate_id, 0)) AS channel,
     platforms.code AS platform, formats.code AS format, categories.code AS category, languages.code AS language,
-    duration, published_at, observed_at, views, viral_score, base_rate, outlier_multiple, velocity, predicted_velocity
+    duration, published_at, observed_at, views, viral_score, base_rate, outlier_multiple, velocity, predicted_velocity,
+    acceleration, engagement_rate, lifetime_velocity
 FROM candidates
     JOIN fact_codes AS platforms ON platforms.kind = 'platform' AND platforms.value = platform
     LEFT JOIN fact_codes AS formats ON formats.kind = 'format' AND formats.value = media_type

@@ -1,9 +1,10 @@
-"""Which of the videos in memory (`facts`) pass a filter of the pages.
+"""Which of the videos in memory (`facts`) pass a filter of the pages, and pages of those.
 
 Words are told by the roll-up `title_words`; which channels a name means, and any filter that is not known here, by the
 database's indexes.
 """
 
+from collections.abc import Collection
 from dataclasses import fields, replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -11,8 +12,8 @@ import numpy as np
 from sqlalchemy import Connection, text
 
 from miles import browse, title_words
-from miles.browse import AGES, DURATIONS, Filters
-from miles.facts import CHANNEL, DAY, EPOCH, NONE, Facts
+from miles.browse import AGES, DURATIONS, Filters, Key, Page, Place, Sort
+from miles.facts import CHANNEL, DAY, EPOCH, NONE, Facts, positions
 from miles.patterns import form_bit
 
 _DEFAULT = Filters()
@@ -95,11 +96,24 @@ def _asked(connection: Connection, facts: Facts, filters: Filters) -> np.ndarray
         ),
         values,
     )
-    numbers = np.frombuffer(bytes(sent or b""), dtype=">i4")
+    return _at(facts, sent)
+
+
+def among(connection: Connection, facts: Facts, candidate_ids: Collection[str]) -> np.ndarray:
+    """(videos,) bool: which are these candidates."""
+    return _at(
+        facts,
+        connection.scalar(
+            text("SELECT string_agg(int4send(number), '') FROM facts WHERE candidate_id = ANY(:ids)"),
+            {"ids": list(candidate_ids)},
+        ),
+    )
+
+
+def _at(facts: Facts, sent: bytes | None) -> np.ndarray:
+    """(videos,) bool: which have these numbers, as int4send gives them."""
     mask = np.zeros(len(facts), dtype=bool)
-    # a video that came in since the columns were loaded is not in them yet
-    places = facts.place[numbers[numbers < len(facts.place)]]
-    mask[places[places >= 0]] = True
+    mask[positions(facts.place, np.frombuffer(bytes(sent or b""), dtype=">i4"))] = True
     return mask
 
 
@@ -116,5 +130,107 @@ def age_bands(ages: np.ndarray) -> np.ndarray:
     return np.where(ages == NONE, -1, np.searchsorted(ends.astype(np.int64), ages, side="right"))
 
 
-def _moment(day: date) -> int:
-    return (datetime(day.year, day.month, day.day, tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
+def _moment(of: date) -> int:
+    """A moment, or the beginning of a day (UTC), as the columns have it."""
+    if not isinstance(of, datetime):
+        of = datetime(of.year, of.month, of.day, tzinfo=UTC)
+    return (of - EPOCH) // timedelta(microseconds=1)
+
+
+# --- a page of them ---------------------------------------------------------------------------------
+
+NEWCOMERS = 100  # side by side in the order of their ids, that came in since the columns were loaded
+_KEYS: dict[Sort, str] = {
+    "score": "score",
+    "velocity": "velocity",
+    "acceleration": "acceleration",
+    "outlier": "multiple",
+    "engagement": "engagement",
+    "views": "views",
+    "age": "published",
+    "lifetime": "lifetime",
+}
+
+
+def page(
+    connection: Connection,
+    facts: Facts,
+    chosen: np.ndarray,
+    sort: Sort,
+    limit: int,
+    place: Place = Place(),  # noqa: B008  # frozen
+) -> Page:
+    """One page of the chosen (videos,) in the same order as `browse.page`: the greatest first, unknown values last, equal
+    ones by their candidate id.
+
+    The order is that of the columns; the rows are read as they are now, and one that is gone is left out.
+    """
+    at = np.flatnonzero(chosen)
+    height, rank = _heights(facts, sort, at), facts.rank[at]
+    if place.candidate_id:
+        beside, between = _height(place.key), _rank(connection, facts, place)
+        on = (height > beside) | ((height == beside) & (rank > between))
+        if place.backwards:
+            on = (height < beside) | ((height == beside) & (rank < between))
+        at, height, rank = at[on], height[on], rank[on]
+    if place.backwards:
+        height, rank = -height, -rank
+    first = _first(height, rank, limit + 1)
+    listed = at[first[:limit]][:: -1 if place.backwards else 1]
+    rows = browse.rows_of_numbers(connection, facts.number[listed].tolist())
+    keys = [
+        (_key(facts, sort, at), rows[number].candidate_id)
+        for at, number in zip(listed, facts.number[listed].tolist(), strict=True)
+        if number in rows
+    ]
+    return browse.paged(rows.values(), keys, place, more=len(first) > limit)
+
+
+def _heights(facts: Facts, sort: Sort, at: np.ndarray) -> np.ndarray:
+    """float64 to go by, the smallest first: minus the value, infinite where that is not known."""
+    values = getattr(facts, _KEYS[sort])[at]
+    known = ~np.isnan(values) if values.dtype.kind == "f" else values >= 0 if sort == "views" else values != NONE
+    return np.where(known, -values.astype(np.float64), np.inf)
+
+
+def _height(key: Key) -> float:
+    """The same of the value that a page begins or ends at."""
+    if key is None:
+        return np.inf
+    return -float(_moment(key) if isinstance(key, datetime) else key)
+
+
+def _key(facts: Facts, sort: Sort, at: int) -> Key:
+    """The value that a video is sorted by, None where it is not known."""
+    value = -_heights(facts, sort, np.array([at]))[0]
+    if np.isinf(value):
+        return None
+    if sort == "age":
+        return EPOCH + timedelta(microseconds=int(value))
+    return int(value) if sort == "views" else float(value)
+
+
+def _rank(connection: Connection, facts: Facts, place: Place) -> float:
+    """The rank of the candidate that a page begins or ends beside; between two where that one is gone."""
+    following = connection.execute(
+        text(
+            "SELECT number, candidate_id = :id AS itself FROM facts"
+            " WHERE candidate_id >= :id ORDER BY candidate_id LIMIT :most"
+        ),
+        {"id": place.candidate_id, "most": NEWCOMERS},
+    )
+    for number, itself in following:
+        for at in positions(facts.place, np.array([number])):
+            return facts.rank[at] - (0 if itself else 0.5)
+    return len(facts)
+
+
+def _first(height: np.ndarray, rank: np.ndarray, most: int) -> np.ndarray:
+    """Where the first of them are, in their order; partitioned before sorted, as few are wanted of many."""
+    among = np.arange(len(height))
+    if len(height) > most:
+        edge = np.partition(height, most - 1)[most - 1]
+        before, level = np.flatnonzero(height < edge), np.flatnonzero(height == edge)
+        wanted = most - len(before)
+        among = np.concatenate([before, level[np.argpartition(rank[level], wanted - 1)[:wanted]]])
+    return among[np.lexsort((rank[among], height[among]))]

@@ -1,7 +1,7 @@
 """Which videos' titles have the words of a search, told from a roll-up: each word with the places where it stands.
 
-The same answer as that of the candidates' full-text index, for those who need all of the videos and not a page of them: a
-frequent word is one row to read here, and a hundred thousand rows there. Words are cut and folded by the database, as
+The same answer as that of the candidates' full-text index: a frequent word is one row to read here, and a hundred
+thousand rows there. Words are cut and folded by the database, as
 for that index. Knows the numbers of videos in `facts`, and nothing about who asks.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from sqlalchemy import Connection, text
 
-from miles import searching
+from miles import facts, searching
 from miles.searching import Term
 from miles.store import run
 
@@ -69,12 +69,27 @@ def _state(connection: Connection) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Words:
-    """A term as the database cuts it: one word for each position, counted from the first one."""
+class _Word:
+    """A word of a term as the database cuts it: where it stands in the term, and where in the titles."""
 
-    of: Term
-    words: tuple[str, ...]
-    positions: tuple[int, ...]
+    position: int  # counted from the term's first word
+    places: np.ndarray  # int64
+
+
+# What begins so lies between the beginning and the same with the last of all letters behind it.
+_WORDS = """
+SELECT term, place, (SELECT (data->>'upto')::bigint FROM rollups WHERE name = :name) AS upto,
+    CASE WHEN goes_on
+        THEN (SELECT string_agg(places, '') FROM title_words WHERE word >= lexeme AND word < lexeme || chr(1114111))
+        ELSE (SELECT places FROM title_words WHERE word = lexeme)
+    END AS places
+FROM (
+    SELECT term, lexeme, place, begins AND place = max(place) OVER (PARTITION BY term) AS goes_on
+    FROM unnest(CAST(:words AS text[]), CAST(:begins AS boolean[])) WITH ORDINALITY AS asked (words, begins, term),
+        unnest(to_tsvector('simple', search_text(words))) AS parts (lexeme, positions, weights), unnest(positions) AS place
+) AS cut
+ORDER BY term, place
+"""
 
 
 def having(connection: Connection, typed: str, place: np.ndarray) -> np.ndarray | None:
@@ -82,12 +97,12 @@ def having(connection: Connection, typed: str, place: np.ndarray) -> np.ndarray 
 
     `place` is that of `facts.Facts`: the position of each number, -1 where there is no such video.
     """
-    if _state(connection)[0] < len(place) - 1:
-        return None
     asked = searching.terms(typed)
+    words = _words(connection, [term for terms in asked for term in terms], upto=len(place) - 1)
+    if words is None:
+        return None
     videos = int(place.max(initial=-1)) + 1
-    cut = _cut(connection, [term for terms in asked for term in terms])
-    found = {term: _titles(connection, words, place, videos) for term, words in cut.items()}
+    found = {term: _titles(each, place, videos) for term, each in words.items()}
     passing = np.ones(videos, dtype=bool)
     for terms in asked:
         told = [~found[term] if term.negated else found[term] for term in terms if term in found]
@@ -98,49 +113,31 @@ def having(connection: Connection, typed: str, place: np.ndarray) -> np.ndarray 
     return np.zeros(videos, dtype=bool)  # a search for nothing finds nothing
 
 
-def _cut(connection: Connection, terms: list[Term]) -> dict[Term, _Words]:
-    """The words of each term; terms without any are left out."""
+def _words(connection: Connection, terms: list[Term], upto: int) -> dict[Term, list[_Word]] | None:
+    """The words of each term, terms without any left out; None where titles up to this number are not all taken in."""
     rows = connection.execute(
-        text(
-            "SELECT term, lexeme, place FROM unnest(CAST(:terms AS text[])) WITH ORDINALITY AS asked (words, term),"
-            " unnest(to_tsvector('simple', search_text(words))) AS parts (lexeme, positions, weights),"
-            " unnest(positions) AS place ORDER BY term, place"
-        ),
-        {"terms": [term.words for term in terms]},
-    ).all()
-    cut: dict[Term, _Words] = {}
-    for number, term in enumerate(terms, start=1):
-        mine = [row for row in rows if row.term == number]
-        if mine:
-            cut[term] = _Words(
-                term, tuple(row.lexeme for row in mine), tuple(row.place - mine[0].place for row in mine)
-            )
-    return cut
+        text(_WORDS),
+        {"words": [term.words for term in terms], "begins": [term.begins for term in terms], "name": ROLLUP},
+    )
+    words: dict[Term, list[_Word]] = {}
+    first: dict[Term, int] = {}
+    for number, position, taken, places in rows:
+        if (taken or 0) < upto:
+            return None
+        term = terms[number - 1]
+        begin = first.setdefault(term, position)
+        words.setdefault(term, []).append(
+            _Word(position - begin, np.frombuffer(bytes(places or b""), dtype=">i8").astype(np.int64))
+        )
+    return words
 
 
-def _titles(connection: Connection, words: _Words, place: np.ndarray, videos: int) -> np.ndarray:
+def _titles(words: list[_Word], place: np.ndarray, videos: int) -> np.ndarray:
     """(videos,) bool: which titles have the words side by side."""
-    parts = [
-        _places(connection, word, begins=words.of.begins and at == len(words.words) - 1) - position
-        for at, (word, position) in enumerate(zip(words.words, words.positions, strict=True))
-    ]
-    parts.sort(key=len)  # from the rarest word on
+    parts = sorted((word.places - word.position for word in words), key=len)  # from the rarest word on
     where = parts[0]
     for other in parts[1:]:
         where = where[np.isin(where, other)]
-    numbers = where // PLACES
-    at = place[numbers[numbers < len(place)]]  # a later one came in since the columns were loaded
     mask = np.zeros(videos, dtype=bool)
-    mask[at[at >= 0]] = True
+    mask[facts.positions(place, where // PLACES)] = True
     return mask
-
-
-def _places(connection: Connection, word: str, *, begins: bool) -> np.ndarray:
-    """Where a word stands, or any word that begins so."""
-    statement = (
-        "SELECT string_agg(places, '') FROM title_words WHERE word ^@ :word"
-        if begins
-        else "SELECT places FROM title_words WHERE word = :word"
-    )
-    found = connection.scalar(text(statement), {"word": word})
-    return np.frombuffer(bytes(found or b""), dtype=">i8").astype(np.int64)

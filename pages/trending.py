@@ -20,8 +20,7 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
     view = filters.choice("view", {"cards": "Cards", "table": "Table"}, "Show as")
     like = filters.like()
     among = data.alike(like, chosen) if like else None
-    found = data.count(chosen, among)
-    many = filters.videos(found)
+    many = words.counted(data.count(chosen, among), "video")
     asked = filters.asked(chosen, sort, like)
     niches.menu(*asked)
     exports.button(*asked, many)
@@ -29,8 +28,7 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
 with head:
     page.header(
         "Trending",
-        f"{many[:1].upper()}{many[1:]} · newest snapshot {words.ago(state.newest, page.now())}"
-        f" · base rate {words.in_100(state.base_rate)}",
+        f"{many} · newest snapshot {words.ago(state.newest, page.now())} · base rate {words.in_100(state.base_rate)}",
         help=f"**in 100** {words.MEANING['score']}\n\n**usual** {words.MEANING['outlier']}\n\n**/day** {words.MEANING['velocity']}"
         "\n\nUnknown values come last in every order.",
     )

@@ -5,7 +5,7 @@ given once more while it is read again in the background, for one more ttl: nobo
 every visitor asks for first is never older (`ui/warm.py`).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -32,7 +32,6 @@ from miles import (
 )
 from miles import facts as columns
 from miles.browse import (
-    COUNT_CAP,
     Coverage,
     Day,
     Detail,
@@ -196,22 +195,25 @@ def page(
     place: Place = Place(),  # noqa: B008  # frozen
     among: tuple[str, ...] | None = None,
 ) -> tuple[Page, dict[str, list[int]]]:
-    """A page of candidates, and the growth of each for its sparkline."""
-    many = count(filters, among) > COUNT_CAP
-    if filters.form and among is None and not many:  # the database would look for the few at every title
-        among, filters = keys(filters), replace(filters, form="")
+    """A page of the candidates that pass the filters, or of those `among` (of which all pass), and the growth of each for
+    its sparkline."""
+    everything = among is None and not filters.active
+    known, chosen = (None, None) if everything else (facts(), members(filters, among))
     with db.transaction("viewer") as connection:
-        found = browse.page(connection, filters, sort, limit, place, among=among, many=many)
+        if known is None or chosen is None:
+            found = browse.page(connection, sort, limit, place)
+        else:
+            found = selection.page(connection, known, chosen, sort, limit, place)
         return found, browse.growth(connection, [row.candidate_id for row in found.rows])
 
 
 @st.cache_data(ttl=FRESH, max_entries=100, show_spinner=False, refresh_mode="background")
 def count(filters: Filters, among: tuple[str, ...] | None = None) -> int:
-    """How many pass, counted no further than COUNT_CAP + 1."""
-    if filters.form and among is None:  # which the columns know, and the database would have to look up one by one
-        return min(int(members(filters).sum()), COUNT_CAP + 1)
+    """How many pass the filters, or are those `among`, as of the last roll-up."""
+    if filters.active or among is not None:
+        return int(members(filters, among).sum())
     with db.transaction("viewer") as connection:
-        return browse.count(connection, filters, among=among)
+        return browse.how_many(connection)
 
 
 @st.cache_data(ttl=FRESH, max_entries=50, show_spinner=False, refresh_mode="background")
@@ -257,26 +259,22 @@ def facts() -> Facts:
     return _columns[0]
 
 
-def members(filters: Filters) -> np.ndarray:
-    """Which of the videos of `facts` pass the filters."""
+def members(filters: Filters, among: tuple[str, ...] | None = None) -> np.ndarray:
+    """Which of the videos of `facts` pass the filters; or which are those `among`, if given."""
     known = facts()
-    return _members(known, known.version, filters)
+    return _members(known, known.version, filters, among)
 
 
 @st.cache_resource(ttl=SLOW, max_entries=40, show_spinner=False, refresh_mode="background")
-def _members(_known: Facts, version: str, filters: Filters) -> np.ndarray:
+def _members(_known: Facts, version: str, filters: Filters, among: tuple[str, ...] | None) -> np.ndarray:
+    if among is not None:
+        with db.transaction("viewer") as connection:
+            return selection.among(connection, _known, among)
     mask, rest = selection.by_columns(_known, filters)
     if not rest.active:
         return mask
     with db.transaction("viewer") as connection:
         return mask & selection.found(connection, _known, rest)
-
-
-def keys(filters: Filters) -> tuple[str, ...]:
-    """The candidates that pass the filters, as the columns know them; for few."""
-    known, places = facts(), np.flatnonzero(members(filters))
-    with db.transaction("viewer") as connection:
-        return tuple(columns.candidate_ids(connection, known, places.tolist()).values())
 
 
 @st.cache_data(ttl=SLOW, max_entries=60, show_spinner=False, refresh_mode="background")

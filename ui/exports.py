@@ -14,10 +14,7 @@ KINDS: dict[export.Format, str] = {"csv": "CSV", "parquet": "Parquet", "jsonl": 
 def button(asked: Asked, published_from: date | None, many: str) -> None:
     """A popover that offers the whole filtered set (`many` in words) in each format."""
     with st.popover("Export", icon=":material/download:", key="export"):
-        st.caption(
-            f"{many[:1].upper()}{many[1:]} in this order, with facts, counts, measures, scores, and where each "
-            "comes from."
-        )
+        st.caption(f"{many} in this order, with facts, counts, measures, scores, and where each comes from.")
         for kind, name in KINDS.items():
             st.link_button(name, link(kind, asked, published_from), icon=":material/download:", width="stretch")
         st.caption("From the command line: `python -m miles export --help`")

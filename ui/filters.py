@@ -11,7 +11,7 @@ import streamlit as st
 
 from miles import addresses
 from miles.addresses import WITHIN, Asked
-from miles.browse import COUNT_CAP, DURATIONS, Filters, Options, Place, Sort
+from miles.browse import DURATIONS, Filters, Options, Place, Sort
 from miles.patterns import RULES
 from ui import data, links, words
 
@@ -131,16 +131,6 @@ def complain(chosen: Filters) -> None:
             + ", ".join(words.plain(words.shorten(part, 60)) for part in broken)
             + "."
         )
-
-
-def how_many(count: int) -> str:
-    """A count in words; one just above the cap is where counting stopped."""
-    return f"more than {words.full(COUNT_CAP)}" if count == COUNT_CAP + 1 else words.full(count)
-
-
-def videos(count: int) -> str:
-    """The same with its noun: 1 video, 2,011 videos."""
-    return "1 video" if count == 1 else f"{how_many(count)} videos"
 
 
 def _fields(options: Options, query: str) -> Filters:

@@ -13,7 +13,7 @@ from miles.db import transaction
 from miles.glance import Step
 from miles.health import Health
 from miles.niches import Niche
-from ui import cards, data, filters, links, niches, page, words
+from ui import cards, data, links, niches, page, words
 
 SHOWN = 6  # niches; more are a click away
 IN_A_ROW = 4
@@ -130,10 +130,9 @@ def niche(one: Niche, rows: Sequence[Row], growth: Mapping[str, Sequence[int]], 
     order = addresses.sort_of(next(iter(address.get("sort", [])), "")) or "score"
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.header(words.plain(one.name), anchor=False)
-        many = filters.how_many(count)
         links.link(
             "pages/trending.py",
-            label=f"All {many}, {addresses.SORTS[order].lower()}",
+            label=f"All {words.full(count)}, {addresses.SORTS[order].lower()}",
             help=f"All videos of {words.plain(one.name)} on Trending",
             icon=":material/arrow_forward:",
             icon_position="right",

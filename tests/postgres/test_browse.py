@@ -6,11 +6,12 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
+import numpy as np
 import pytest
 from sqlalchemy import Connection, event, text
 
-from miles import browse, db, rollups, store
-from miles.browse import Filters, Place
+from miles import browse, db, facts, rollups, selection, store, title_words
+from miles.browse import Filters, Page, Place, Sort
 from miles.candidates import Candidate, Channel, Observation, Snapshot
 
 START = datetime(2026, 1, 10, tzinfo=UTC)
@@ -98,14 +99,15 @@ def many(database: str) -> Iterator[Connection]:
             )
         )
         rollups.write(connection, "overview", {"candidates": 40})
+        facts.sync(connection)
     with db.transaction("viewer") as connection:
         yield connection
 
 
-def found(connection: Connection, filters: Filters, sort: browse.Sort = "score") -> list[str]:
-    ids = [row.video_id for row in browse.page(connection, filters, sort, 10).rows]
-    assert browse.count(connection, filters) == len(ids)
-    return ids
+def chosen(connection: Connection, filters: Filters, sort: Sort, limit: int = 10, place: Place = Place()) -> Page:  # noqa: B008
+    """A page of those that pass the filters, from columns that are read anew."""
+    known = facts.load(connection)
+    return selection.page(connection, known, selection.passing(connection, known, filters), sort, limit, place)
 
 
 @pytest.mark.parametrize(
@@ -118,8 +120,9 @@ def found(connection: Connection, filters: Filters, sort: browse.Sort = "score")
         ("outlier", ["v4", "v1", "v2", "v3"]),  # nobody has five others to be compared with
     ],
 )
-def test_an_unknown_value_comes_last(viewer: Connection, sort: browse.Sort, expected: list[str]) -> None:
-    assert found(viewer, Filters(), sort) == expected
+def test_an_unknown_value_comes_last(viewer: Connection, sort: Sort, expected: list[str]) -> None:
+    for listed in (browse.page(viewer, sort, 10), chosen(viewer, Filters(), sort)):
+        assert [row.video_id for row in listed.rows] == expected
 
 
 @pytest.mark.parametrize(
@@ -149,22 +152,27 @@ def test_an_unknown_value_comes_last(viewer: Connection, sort: browse.Sort, expe
     ],
 )
 def test_filters_narrow_the_set(viewer: Connection, filters: Filters, expected: list[str]) -> None:
-    assert found(viewer, filters) == expected
+    assert [row.video_id for row in chosen(viewer, filters, "score").rows] == expected
+    assert browse.count(viewer, filters, cap=100) == len(expected)  # as the tables tell it
 
 
 @pytest.mark.parametrize("sort", browse.SORTS)
-@pytest.mark.parametrize("few", [True, False], ids=["few", "many"])
+@pytest.mark.parametrize("all_of_them", [True, False], ids=["all", "chosen"])
 @pytest.mark.parametrize("size", [1, 3, 7])
 def test_pages_follow_each_other_both_ways_without_gap_or_overlap(
-    many: Connection, sort: browse.Sort, few: bool, size: int
+    many: Connection, sort: Sort, all_of_them: bool, size: int
 ) -> None:
     """With equal and with unknown values in every order."""
+    known = facts.load(many)
     expected = many.scalars(text(f"SELECT candidate_id FROM candidates ORDER BY {browse.SORTS[sort]}")).all()
 
     def walk(place: Place, onwards: Literal["before", "after"]) -> list[list[str]]:
         pages = []
         while place is not None:
-            listed = browse.page(many, Filters(), sort, size, place, among=expected if few else None)
+            if all_of_them:
+                listed = browse.page(many, sort, size, place)
+            else:
+                listed = selection.page(many, known, np.ones(len(known), dtype=bool), sort, size, place)
             pages.append([row.candidate_id for row in listed.rows])
             # what a page says of its neighbours is so
             assert (listed.before is None) == (pages[-1][0] == expected[0])
@@ -179,35 +187,55 @@ def test_pages_follow_each_other_both_ways_without_gap_or_overlap(
 
 
 def test_a_page_beside_a_video_that_is_gone_goes_on_where_it_was(many: Connection) -> None:
-    whole = browse.page(many, Filters(), "views", 40).rows
-    middle = whole[20]
-    place = Place("after", middle.views, middle.candidate_id + "!")  # just behind it, and nobody's
-    assert browse.page(many, Filters(), "views", 1, place, many=True).rows[0] == whole[21]
+    whole = browse.page(many, "views", 40).rows
+    for at in (0, 20, 38):
+        key, nobody = whole[at].views, whole[at].candidate_id + "!"  # just behind it
+        for side, beside in (("after", at + 1), ("before", at)):
+            place = Place(side, key, nobody)  # type: ignore[arg-type]
+            assert browse.page(many, "views", 1, place).rows == whole[beside : beside + 1]
+            assert chosen(many, Filters(), "views", 1, place).rows == whole[beside : beside + 1]
+
+
+def test_what_came_in_or_went_since_the_columns_were_read_is_not_listed(many: Connection) -> None:
+    known = facts.load(many)
+    everything = np.ones(len(known), dtype=bool)
+    before = [row.candidate_id for row in selection.page(many, known, everything, "views", 40).rows]
+    with db.transaction("worker") as connection:
+        store.observe(connection, [seen(number, "New", views=10**6) for number in (100, 99)])  # among and behind them
+        connection.execute(text("DELETE FROM candidates WHERE candidate_id = :id"), {"id": before[0]})
+        facts.sync(connection)
+    assert [row.candidate_id for row in selection.page(many, known, everything, "views", 40).rows] == before[1:]
+    beside = Place("after", known.views[0] + 10**7, "youtube:v100")  # greater than all, so they all follow
+    assert len(selection.page(many, known, everything, "views", 40, beside).rows) == 39
+    after = selection.page(many, known, everything, "views", 3, Place("after", None, "youtube:v99"))
+    assert after == Page((), None, None)
+    assert [row.views for row in chosen(many, Filters(views_from=10**6), "views").rows] == [10**6, 10**6]
 
 
 def test_only_some_are_listed_and_counted(many: Connection) -> None:
-    some = [row.candidate_id for row in browse.page(many, Filters(), "views", 40).rows[::7]]
-    listed = browse.page(many, Filters(), "views", 40, among=[*some, "youtube:gone"])
-    assert [row.candidate_id for row in listed.rows] == some
-    assert browse.count(many, Filters(), among=some) == len(some)
-    assert browse.count(many, Filters(), among=[]) == 0
+    some = [row.candidate_id for row in browse.page(many, "views", 40).rows[::7]]
+    known = facts.load(many)
+    told = selection.among(many, known, [*some, "youtube:gone"])
+    assert [row.candidate_id for row in selection.page(many, known, told, "views", 40).rows] == some
+    assert told.sum() == len(some)
+    assert not selection.among(many, known, []).any()
 
 
 def test_a_count_stops_at_its_cap(viewer: Connection) -> None:
     assert browse.count(viewer, Filters(views_from=1), cap=2) == 3
-    assert browse.count(viewer, Filters(views_from=1)) == 4
+    assert browse.count(viewer, Filters(views_from=1), cap=9) == 4
 
 
 def test_all_are_counted_by_the_roll_up_and_before_there_is_one_by_a_look(viewer: Connection) -> None:
-    assert browse.count(viewer, Filters()) == browse.state(viewer).candidates == 4
+    assert browse.how_many(viewer) == browse.state(viewer).candidates == 4
     with db.transaction("worker") as connection:
         connection.execute(text("DELETE FROM rollups"))
     with db.transaction("viewer") as connection:
-        assert browse.count(connection, Filters()) == browse.state(connection).candidates == 4
+        assert browse.how_many(connection) == browse.state(connection).candidates == 4
 
 
 def test_a_row_tells_lifetime_from_measured_velocity(viewer: Connection) -> None:
-    by_id = {row.video_id: row for row in browse.page(viewer, Filters(), "score", 10).rows}
+    by_id = {row.video_id: row for row in browse.page(viewer, "score", 10).rows}
     assert by_id["v1"].velocity == pytest.approx(1000)  # 2,000 views in two days
     assert by_id["v3"].velocity is None
     assert by_id["v3"].lifetime_velocity == pytest.approx(80_000)
@@ -309,9 +337,13 @@ def test_titles_are_searched_in_every_language(database: str, typed: str, expect
     db.ready()
     with db.transaction("worker") as connection:
         store.observe(connection, [seen(number, title) for number, title in enumerate(SEARCHED)])
+        facts.sync(connection)
+        title_words.sync(connection)
     with db.transaction("viewer") as connection:
-        hits = browse.page(connection, Filters(text=typed), "age", 20).rows
-    assert sorted(int(row.video_id[1:]) for row in hits) == expected
+        hits = chosen(connection, Filters(text=typed), "age", 20).rows
+        condition, values = browse.subset(Filters(text=typed))
+        by_index = connection.scalars(text(f"SELECT video_id {condition}"), values).all()
+    assert sorted(int(row.video_id[1:]) for row in hits) == sorted(int(name[1:]) for name in by_index) == expected
 
 
 EACH_FILTER = [
@@ -346,24 +378,26 @@ def test_no_question_of_the_lists_reads_a_whole_table(viewer: Connection) -> Non
         if statement.lstrip().startswith(("SELECT", "WITH")):
             sent.setdefault((statement, repr(sorted(values))), values)
 
+    known = facts.load(viewer)
     event.listen(viewer, "before_cursor_execute", note)
     for filters in EACH_FILTER:
-        browse.count(viewer, filters)
-        browse.count(viewer, filters, among=["youtube:v1"])
+        browse.count(viewer, filters, cap=9)
+        told = selection.passing(viewer, known, filters)
         for sort in browse.SORTS:
-            known = browse.page(viewer, Filters(), sort, 1).after
-            assert known is not None
+            beside = browse.page(viewer, sort, 1).after
+            assert beside is not None
             for place in (
                 Place(),
                 Place("last"),
-                replace(known, side="after"),
-                replace(known, side="before"),
+                replace(beside, side="after"),
+                replace(beside, side="before"),
                 Place("after", None, "youtube:v1"),
                 Place("before", None, "youtube:v1"),
             ):
-                for large in (True, False):
-                    browse.page(viewer, filters, sort, 1, place, many=large)
+                browse.page(viewer, sort, 1, place)
+                selection.page(viewer, known, told, sort, 1, place)
     ids = ["youtube:v1", "youtube:v2"]
+    selection.among(viewer, known, ids)
     browse.rows(viewer, ids)
     browse.growth(viewer, ids)
     browse.detail(viewer, "youtube:v1")
@@ -372,7 +406,7 @@ def test_no_question_of_the_lists_reads_a_whole_table(viewer: Connection) -> Non
     browse.days(viewer)
     browse.snapshots(viewer)
     event.remove(viewer, "before_cursor_execute", note)
-    assert len(sent) > 400
+    assert len(sent) > 90
     for (statement, _), values in sent.items():
         plan = "\n".join(row[0] for row in viewer.exec_driver_sql(f"EXPLAIN {statement}", values))
         assert not re.search(r"Seq Scan on (candidates|snapshots|channels|thumbnails)", plan), f"{statement}\n{plan}"
@@ -389,7 +423,7 @@ def test_the_pages_sorts_walk_along_an_index(many: Connection) -> None:
                 order = (browse._BACKWARDS if side in ("before", "last") else browse.SORTS)[sort]
                 for step in browse._steps(place, sort):
                     limits = step.replace(":key", "now()" if sort == "age" else "1").replace(":id", "'youtube:v1'")
-                    asked = f"SELECT candidate_id FROM candidates c WHERE true AND {limits} ORDER BY {order} LIMIT 24"
+                    asked = f"SELECT candidate_id FROM candidates WHERE {limits} ORDER BY {order} LIMIT 24"
                     plan = "\n".join(many.scalars(text(f"EXPLAIN {asked}")))
                     assert f"using candidates_by_{'date' if sort == 'age' else sort}" in plan, plan
                     assert "Sort" not in plan, plan

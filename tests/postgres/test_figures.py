@@ -10,7 +10,19 @@ import pandas as pd
 import pytest
 from sqlalchemy import event, text
 
-from miles import calibration, db, distributions, facts, metrics, outcomes, patterns, rollups, selection, title_words
+from miles import (
+    browse,
+    calibration,
+    db,
+    distributions,
+    facts,
+    metrics,
+    outcomes,
+    patterns,
+    rollups,
+    selection,
+    title_words,
+)
 from miles.browse import AGES, DURATIONS, Filters
 from miles.facts import Facts
 
@@ -219,6 +231,23 @@ def test_the_figures_of_title_patterns_are_those_of_the_raw_rows(
         ])  # fmt: skip
         error = math.sqrt((len(tells) - 1) / len(tells) * ((left - math.log(one.lift)) ** 2).sum())
         assert found.table.estimate.error[np.argmin(found.table.p_value)] == pytest.approx(error)
+
+
+@pytest.mark.parametrize("sort", browse.SORTS)
+def test_pages_of_the_chosen_come_in_the_order_of_the_tables(filled: pd.DataFrame, sort: browse.Sort) -> None:
+    with db.transaction("viewer") as connection:
+        known = facts.load(connection)
+        order = connection.scalars(text(f"SELECT candidate_id FROM candidates ORDER BY {browse.SORTS[sort]}")).all()
+        for filters, rows in FILTERS:
+            chosen = selection.passing(connection, known, filters)
+            wanted = set(filled["candidate_id"][rows(filled)])
+            listed: list[str] = []
+            place: browse.Place | None = browse.Place()
+            while place is not None:
+                page = selection.page(connection, known, chosen, sort, 700, place)
+                listed += [row.candidate_id for row in page.rows]
+                place = page.after
+            assert listed == [one for one in order if one in wanted], filters
 
 
 def test_a_title_that_changes_and_a_video_that_goes_are_followed(filled: pd.DataFrame) -> None:

@@ -1,0 +1,13 @@
+-- What filtered lists are ordered by stands in the facts, too: a page of them is chosen from the columns in memory
+-- (miles/selection.py), and only its own rows are read. Equal values go by the candidate's id, as everywhere: the index
+-- tells the numbers in that order without the table.
+ALTER TABLE facts
+    ADD COLUMN acceleration double precision,                  -- views per day, each day
+    ADD COLUMN engagement_rate double precision,
+    ADD COLUMN lifetime_velocity double precision,             -- views per day
+    DROP CONSTRAINT facts_candidate_id_key,
+    ADD UNIQUE (candidate_id) INCLUDE (number);
+UPDATE facts SET acceleration = candidates.acceleration, engagement_rate = candidates.engagement_rate,
+    lifetime_velocity = candidates.lifetime_velocity
+FROM candidates WHERE candidates.candidate_id = facts.candidate_id;
+UPDATE rollups SET refreshed_at = clock_timestamp() WHERE name = 'facts';
