@@ -104,6 +104,7 @@ class Row:
     outlier_multiple: float | None
     outlier_n: int | None  # videos of the channel that it is compared with
     country_count: int | None
+    growth: tuple[int, ...]  # views as last seen on each of its newest days, oldest first; of the last roll-up
     viral_score: float | None
     base_rate: float | None
     predicted_multiple: float | None
@@ -432,40 +433,8 @@ def rows(connection: Connection, candidate_ids: Sequence[str]) -> list[Row]:
         text(f"SELECT {', '.join(ROW_COLUMNS)} FROM candidates c {ROW_JOINS} WHERE c.candidate_id = ANY(:ids)"),
         {"ids": list(candidate_ids)},
     )
-    by_id = {row["candidate_id"]: Row(**row) for row in found.mappings()}
+    by_id = {row["candidate_id"]: Row(**{**row, "growth": tuple(row["growth"] or ())}) for row in found.mappings()}
     return [by_id[key] for key in candidate_ids if key in by_id]
-
-
-def rows_of_numbers(connection: Connection, numbers: Sequence[int]) -> dict[int, Row]:
-    """The candidates that have these numbers in `facts`, in this order; those that are gone are left out."""
-    found = connection.execute(
-        text(
-            f"SELECT f.number, {', '.join(ROW_COLUMNS)} FROM facts f JOIN candidates c USING (candidate_id) {ROW_JOINS}"
-            " WHERE f.number = ANY(:numbers)"
-        ),
-        {"numbers": list(numbers)},
-    )
-    by_number = {
-        row["number"]: Row(**{name: row[name] for name in row if name != "number"}) for row in found.mappings()
-    }
-    return {number: by_number[number] for number in numbers if number in by_number}
-
-
-def growth(connection: Connection, candidate_ids: Sequence[str]) -> dict[str, list[int]]:
-    """Views of each of these candidates, one for each day that it was seen, oldest first."""
-    plan_by_index(connection)
-    found = connection.execute(
-        text("""
-            SELECT candidate_id, max(views) AS views
-            FROM snapshots WHERE candidate_id = ANY(:ids) AND views IS NOT NULL
-            GROUP BY candidate_id, observed_at::date ORDER BY candidate_id, observed_at::date
-        """),
-        {"ids": list(candidate_ids)},
-    )
-    series: dict[str, list[int]] = {}
-    for candidate_id, views in found:
-        series.setdefault(candidate_id, []).append(views)
-    return series
 
 
 def detail(connection: Connection, candidate_id: str) -> Detail | None:

@@ -8,9 +8,10 @@ Knows nothing about filters and pages; `ui/data.py` keeps what `load` returns fo
 """
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import overload
 
 import numpy as np
 from sqlalchemy import Connection, text
@@ -56,6 +57,26 @@ _SENT = np.dtype(
 _HEAD = 19  # bytes before the first row of a binary COPY
 
 
+class Strings(Sequence[str]):
+    """Texts that lie side by side, in a fraction of what as many objects take."""
+
+    def __init__(self, texts: bytes, ends: np.ndarray) -> None:
+        """`ends`: (texts,) ascending, where each one ends."""
+        self._texts, self._ends = texts, np.concatenate([[0], ends]).astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[str]: ...
+    def __getitem__(self, at: int | slice) -> str | list[str]:
+        if isinstance(at, slice):
+            return [self[one] for one in range(*at.indices(len(self)))]
+        return self._texts[self._ends[range(len(self))[at]] : self._ends[range(len(self))[at] + 1]].decode()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Facts:
     """Columns of the same length, the videos of each channel side by side."""
@@ -80,13 +101,18 @@ class Facts:
     acceleration: np.ndarray  # views per day, each day
     engagement: np.ndarray  # likes and comments for each view
     lifetime: np.ndarray  # views per day since publishing
-    rank: np.ndarray  # int32, place among all in the order of their candidate ids
+    rank: np.ndarray  # int32, the position of its candidate's id in `ids`
+    ids: Strings  # (at least as many,) ascending, as the database sorts them
     corpus: patterns.Corpus  # the same videos in the same order
     codes: Mapping[str, Mapping[str, int]]  # kind -> value -> code
     place: np.ndarray  # (highest number + 1,) position of a number, -1 where there is none
 
     def __len__(self) -> int:
         return len(self.number)
+
+    def candidate_ids(self, at: Iterable[int]) -> list[str]:
+        """Those of the videos at these positions."""
+        return [self.ids[int(self.rank[one])] for one in at]
 
     def age(self) -> np.ndarray:
         """Microseconds from publishing to the newest look; NONE where either is unknown."""
@@ -112,6 +138,7 @@ def version(connection: Connection) -> str:
 def load(connection: Connection) -> Facts:
     """Read all columns."""
     now = version(connection)  # first: what changes meanwhile has a later one, and is read the next time
+    ids, sorted_by_id = _ids(connection)
     codes: dict[str, dict[str, int]] = {}
     for code, kind, value in connection.execute(text("SELECT code, kind, value FROM fact_codes")):
         codes.setdefault(kind, {})[value] = code
@@ -120,6 +147,8 @@ def load(connection: Connection) -> Facts:
         with cursor.copy(statement.encode()) as sent:
             data = b"".join(sent)
     rows = np.frombuffer(data, dtype=_SENT, offset=_HEAD, count=(len(data) - _HEAD - 2) // _SENT.itemsize)
+    if not (old := np.isin(rows["number"], sorted_by_id)).all():
+        rows = rows[old]
     channel_hash, channel = np.unique(rows["channel"].astype(np.int64), return_inverse=True)
     order = np.argsort(channel, kind="stable")
     columns = {
@@ -130,9 +159,9 @@ def load(connection: Connection) -> Facts:
     forms = columns.pop("forms")
     place = np.full(int(columns["number"].max(initial=-1)) + 1, -1, dtype=np.int32)
     place[columns["number"]] = np.arange(len(order), dtype=np.int32)
-    rank = np.full(len(order), len(order), dtype=np.int32)
-    sorted_by_id = positions(place, _sorted_by_id(connection))
-    rank[sorted_by_id] = np.arange(len(sorted_by_id), dtype=np.int32)
+    rank = np.empty(len(order), dtype=np.int32)
+    present = (sorted_by_id < len(place)) & (place[np.minimum(sorted_by_id, len(place) - 1)] >= 0)
+    rank[place[sorted_by_id[present]]] = np.flatnonzero(present)
     published = columns["published"]
     ngrams, videos = [], []
     for ngram, numbers in connection.execute(text("SELECT ngram, videos FROM title_ngrams ORDER BY ngram")):
@@ -148,6 +177,7 @@ def load(connection: Connection) -> Facts:
         channel_hash=channel_hash,
         **columns,
         rank=rank,
+        ids=ids,
         corpus=patterns.Corpus.of(
             channel=channel[order],
             outcome=patterns.log_outcome(columns["multiple"]),
@@ -162,25 +192,23 @@ def load(connection: Connection) -> Facts:
     )
 
 
-def _sorted_by_id(connection: Connection) -> np.ndarray:
-    """The numbers in the order of the candidates' ids."""
-    sent = connection.scalar(text("SELECT string_agg(int4send(number), '' ORDER BY candidate_id) FROM facts"))
-    return np.frombuffer(bytes(sent or b""), dtype=">i4")
+def _ids(connection: Connection) -> tuple[Strings, np.ndarray]:
+    """The candidates' ids, ascending, and (ids,) the number of each."""
+    lengths, ids, numbers = connection.execute(
+        text(
+            "SELECT string_agg(int4send(octet_length(candidate_id)), '' ORDER BY candidate_id),"
+            " string_agg(convert_to(candidate_id, 'UTF8'), '' ORDER BY candidate_id),"
+            " string_agg(int4send(number), '' ORDER BY candidate_id) FROM facts"
+        )
+    ).one()
+    whole = [np.frombuffer(bytes(sent or b""), dtype=">i4") for sent in (lengths, numbers)]
+    return Strings(bytes(ids or b""), np.cumsum(whole[0])), whole[1].astype(np.int32)
 
 
 def positions(place: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     """Where the videos of these numbers are (`Facts.place`); those that are not, or came in later, are left out."""
     at = place[numbers[numbers < len(place)]]
     return at[at >= 0]
-
-
-def candidate_ids(connection: Connection, loaded: Facts, places: Collection[int]) -> dict[int, str]:
-    """The candidates at these positions; one that is gone since then is left out."""
-    numbers = {int(loaded.number[place]): place for place in places}
-    found = connection.execute(
-        text("SELECT number, candidate_id FROM facts WHERE number = ANY(:numbers)"), {"numbers": list(numbers)}
-    )
-    return {numbers[number]: candidate_id for number, candidate_id in found}
 
 
 def week_of(moment: np.ndarray) -> np.ndarray:

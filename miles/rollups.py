@@ -34,6 +34,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 MAX_FILTER_VALUES = 200  # languages and categories that a filter offers
 # What sorting a million snapshots takes, for this transaction only.
 WORK_MEMORY = "160MB"
+LINE_DAYS = 90  # the newest days of a video's growth that its line shows
 FEW = 10_000  # videos; so many are looked up in less time than a million snapshots are read
 
 DURATION_BANDS = (
@@ -185,13 +186,19 @@ WITH shots AS (
 ), charts AS (
     SELECT candidate_id, nullif(count(DISTINCT country), 0) AS country_count
     FROM looks WHERE changed GROUP BY candidate_id
+), days AS (
+    SELECT DISTINCT ON (candidate_id, day) candidate_id, (observed_at AT TIME ZONE 'UTC')::date AS day, views
+    FROM looks WHERE changed AND views IS NOT NULL ORDER BY candidate_id, day, observed_at DESC
+), lines AS (
+    SELECT candidate_id, (array_agg(views ORDER BY day))[greatest(count(*) - {LINE_DAYS - 1}, 1):] AS growth
+    FROM days GROUP BY candidate_id
 )
-SELECT candidate_id, country_count,
+SELECT candidate_id, country_count, growth,
     CASE WHEN comparable THEN gained / pairs.days END AS velocity, CASE WHEN comparable THEN pairs.days END AS velocity_days,
     earlier_pairs.velocity AS velocity_before,
     (gained / pairs.days - earlier_pairs.velocity) / ((pairs.days + earlier_pairs.days) / 2) AS acceleration
 FROM measuring LEFT JOIN pairs USING (candidate_id) LEFT JOIN earlier_pairs USING (candidate_id)
-    LEFT JOIN charts USING (candidate_id)
+    LEFT JOIN charts USING (candidate_id) LEFT JOIN lines USING (candidate_id)
 WHERE changed
 """
 
@@ -233,7 +240,7 @@ ANALYZE grown;
 ANALYZE standing_out;
 CREATE TEMP TABLE differing ON COMMIT DROP AS
 SELECT candidate_id, measuring.changed, measuring.changed_at, grown.velocity, grown.velocity_days,
-    grown.velocity_before, grown.acceleration, grown.country_count,
+    grown.velocity_before, grown.acceleration, grown.country_count, grown.growth,
     standing_out.outlier_multiple, standing_out.outlier_n
 FROM measuring JOIN candidates USING (candidate_id) JOIN standing_out USING (candidate_id)
     LEFT JOIN grown USING (candidate_id)
@@ -246,7 +253,7 @@ ORDER BY candidate_id FOR NO KEY UPDATE;
 UPDATE candidates SET
     velocity = differing.velocity, velocity_days = differing.velocity_days,
     velocity_before = differing.velocity_before, acceleration = differing.acceleration,
-    country_count = differing.country_count,
+    country_count = differing.country_count, growth = differing.growth,
     outlier_multiple = differing.outlier_multiple, outlier_n = differing.outlier_n,
     measured_change = differing.changed_at
 FROM differing WHERE differing.candidate_id = candidates.candidate_id AND differing.changed;
@@ -298,16 +305,13 @@ def _write_patterns(connection: Connection) -> None:
         for scope, members in patterns.large_scopes(known.scopes(), np.isfinite(known.multiple))
         for one in patterns.told_apart(known.corpus, members, scope)
     ]
-    names = facts.candidate_ids(connection, known, {place for *_, places in found for place in places})
     run(connection, "DELETE FROM title_patterns")
     columns = (
         "scope", "kind", "pattern", "n_videos", "n_channels", "lift", "lift_low", "lift_high", "q_value", "examples",
     )  # fmt: skip
     with copy(db.psycopg_connection(connection).cursor(), "title_patterns", columns) as rows:
         for scope, one, places in found:
-            rows.write_row(
-                [scope, *(getattr(one, column) for column in columns[1:-1]), [names[place] for place in places]]
-            )
+            rows.write_row([scope, *(getattr(one, column) for column in columns[1:-1]), known.candidate_ids(places)])
     videos = int(np.isfinite(known.multiple).sum())
     write(connection, "title_patterns", {"videos": videos, "patterns": len(found), "changed": 0})
     logger.info("%d title patterns from %d videos", len(found), videos)

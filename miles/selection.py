@@ -4,6 +4,7 @@ Words are told by the roll-up `title_words`; which channels a name means, and an
 database's indexes.
 """
 
+import bisect
 from collections.abc import Collection
 from dataclasses import fields, replace
 from datetime import UTC, date, datetime, timedelta
@@ -139,7 +140,6 @@ def _moment(of: date) -> int:
 
 # --- a page of them ---------------------------------------------------------------------------------
 
-NEWCOMERS = 100  # side by side in the order of their ids, that came in since the columns were loaded
 _KEYS: dict[Sort, str] = {
     "score": "score",
     "velocity": "velocity",
@@ -168,7 +168,7 @@ def page(
     at = np.flatnonzero(chosen)
     height, rank = _heights(facts, sort, at), facts.rank[at]
     if place.candidate_id:
-        beside, between = _height(place.key), _rank(connection, facts, place)
+        beside, between = _height(place.key), _rank(facts, place.candidate_id)
         on = (height > beside) | ((height == beside) & (rank > between))
         if place.backwards:
             on = (height < beside) | ((height == beside) & (rank < between))
@@ -177,12 +177,9 @@ def page(
         height, rank = -height, -rank
     first = _first(height, rank, limit + 1)
     listed = at[first[:limit]][:: -1 if place.backwards else 1]
-    rows = browse.rows_of_numbers(connection, facts.number[listed].tolist())
-    keys = [
-        (_key(facts, sort, at), rows[number].candidate_id)
-        for at, number in zip(listed, facts.number[listed].tolist(), strict=True)
-        if number in rows
-    ]
+    ids = facts.candidate_ids(listed)
+    rows = {row.candidate_id: row for row in browse.rows(connection, ids)}
+    keys = [(_key(facts, sort, at), one) for at, one in zip(listed, ids, strict=True) if one in rows]
     return browse.paged(rows.values(), keys, place, more=len(first) > limit)
 
 
@@ -210,19 +207,10 @@ def _key(facts: Facts, sort: Sort, at: int) -> Key:
     return int(value) if sort == "views" else float(value)
 
 
-def _rank(connection: Connection, facts: Facts, place: Place) -> float:
-    """The rank of the candidate that a page begins or ends beside; between two where that one is gone."""
-    following = connection.execute(
-        text(
-            "SELECT number, candidate_id = :id AS itself FROM facts"
-            " WHERE candidate_id >= :id ORDER BY candidate_id LIMIT :most"
-        ),
-        {"id": place.candidate_id, "most": NEWCOMERS},
-    )
-    for number, itself in following:
-        for at in positions(facts.place, np.array([number])):
-            return facts.rank[at] - (0 if itself else 0.5)
-    return len(facts)
+def _rank(facts: Facts, candidate_id: str) -> float:
+    """The rank of a candidate; between two where it is not known (any more)."""
+    at = bisect.bisect_left(facts.ids, candidate_id)
+    return at if at < len(facts.ids) and facts.ids[at] == candidate_id else at - 0.5
 
 
 def _first(height: np.ndarray, rank: np.ndarray, most: int) -> np.ndarray:

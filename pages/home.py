@@ -1,7 +1,5 @@
 """Home: which video to look at first, what takes off in the reader's niches, how fresh the data is, what to do next."""
 
-from collections.abc import Sequence
-
 import streamlit as st
 
 from miles import glance
@@ -24,24 +22,20 @@ page.header(
 with st.skeleton(height=640):
     followed = [niche for niche in niches.kept() if niche.pinned]
     in_niches = [(niche, home.niche_rows(niche, state)) for niche in followed[: home.SHOWN]]
-    by_id, day, moving, growth = data.movers(home.MOVERS)
-    seen: dict[str, Sequence[int]] = dict(growth)
-    for _, shown in in_niches:
-        seen |= shown[1]
-
-    best = glance.first([row for _, (rows, _, _) in in_niches for row in rows] or moving) or glance.first(moving)
+    by_id, day, moving = data.movers(home.MOVERS)
+    best = glance.first([row for _, (rows, _) in in_niches for row in rows] or moving) or glance.first(moving)
 
 with st.grid(2 if best else 1, min_column_width=360, gap="small") as top:
     if best:
-        home.first(best, seen.get(best.candidate_id, ()), now)
+        home.first(best, now)
     home.next_steps(state, now, len(followed))
 
-for niche, (rows, grown, count) in in_niches:
-    home.niche(niche, rows, grown, count, now)
+for niche, (rows, count) in in_niches:
+    home.niche(niche, rows, count, now)
 if not followed:
     home.follow(state)
 if moving:
-    home.movers(by_id, day, moving, growth, now)
+    home.movers(by_id, day, moving, now)
 
 home.at_a_glance(state, data.sources(), now)
 cards.show_open()

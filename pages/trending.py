@@ -37,12 +37,12 @@ if like:
     cards.alike_to(like)
 
 with st.skeleton(height=640):
-    listed, growth = data.page(chosen, sort, PER_PAGE, filters.place(sort, (chosen, sort, like)), among)
+    listed = data.page(chosen, sort, PER_PAGE, filters.place(sort, (chosen, sort, like)), among)
     if not listed.rows:
         page.no_match()
     elif view == "table":
-        tables.candidates(listed.rows, growth, now=page.now())
+        tables.candidates(listed.rows, now=page.now())
     else:
-        cards.grid(listed.rows, growth, now=page.now(), key="trending")
+        cards.grid(listed.rows, now=page.now(), key="trending")
 pager.turn(listed)
 cards.show_open()

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from sqlalchemy import text
 from miles import db, rollups, sample, settings
 
 NUMBERS = itertools.count()
+PROGRAM = sys.modules["__main__"]
 
 # A busy machine is no failure of a property, and a fixture that lasts for all examples is meant to.
 hypothesis.settings.register_profile(
@@ -63,7 +65,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No test sees the developer's own Miles: a home of its own, none of the variables that Miles reads."""
+    """No test sees the developer's own Miles: a home of its own, none of the variables that Miles reads.
+
+    Nor what Streamlit leaves behind, which puts the script that it ran in the place of the program: a process that a
+    later test spawns would begin with that.
+    """
+    monkeypatch.setitem(sys.modules, "__main__", PROGRAM)
     for name in list(os.environ):
         if name.startswith(("MILES_", "OPENAI_", "AWS_")) or name in {"DATABASE_URL", "SSL_CERT_FILE"}:
             monkeypatch.delenv(name)
@@ -168,9 +175,19 @@ def database_of(server: str) -> Callable[[str], str]:
     return functools.partial(_clone, server)
 
 
+def _connect(server: str) -> psycopg.Connection:
+    """To the server itself; where it is gone, with what it said last."""
+    try:
+        return psycopg.connect(server, autocommit=True)
+    except psycopg.OperationalError as error:
+        log = Path(str(conninfo.conninfo_to_dict(server)["host"])) / "log"
+        error.add_note(log.read_text(errors="replace")[-3000:] if log.is_file() else f"{log} is gone, too")
+        raise
+
+
 def _clone(server: str, template: str) -> str:
     name = f"test_{os.getpid()}_{next(NUMBERS)}"
-    with psycopg.connect(server, autocommit=True) as connection:
+    with _connect(server) as connection:
         connection.execute(
             sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
         )
@@ -186,5 +203,5 @@ def _database(server: str, template: str, monkeypatch: pytest.MonkeyPatch) -> It
     yield address
     db.close()
     name = conninfo.conninfo_to_dict(address)["dbname"]
-    with psycopg.connect(server, autocommit=True) as connection:
+    with _connect(server) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(str(name))))

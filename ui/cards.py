@@ -9,7 +9,7 @@ import html
 import io
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -39,32 +39,32 @@ _GLYPHS = {
 }
 
 
-def grid(rows: Sequence[Row], growth: Mapping[str, Sequence[int]], *, now: datetime, key: str) -> None:
+def grid(rows: Sequence[Row], *, now: datetime, key: str) -> None:
     """Candidates as cards of one height, as many in a row as fit."""
     pictures.warm(rows)
     with st.grid("auto", min_column_width=CARD_WIDTH, gap="small"):
         for row in rows:
-            card(row, growth.get(row.candidate_id, ()), now=now, key=key)
+            card(row, now=now, key=key)
 
 
-def card(row: Row, growth: Sequence[int] = (), *, now: datetime, key: str) -> None:
+def card(row: Row, *, now: datetime, key: str) -> None:
     """One candidate, about 320 px high. `key` tells apart the same candidate in two lists of a page."""
     with st.container(border=True, gap="xxsmall", height="stretch", key=f"card-{key}-{row.candidate_id}"):
         st.image(picture(row), width="stretch", alt=picture_alt(row))
         st.markdown(f"**{words.plain(words.shorten(row.title, CARD_TITLE))}**  \n:small[:gray[{byline(row, now)}]]")
         st.space("stretch")
-        st.markdown(numbers(row, growth), help=_missing(row))
+        st.markdown(numbers(row), help=_missing(row))
         opening(row, key=key)
 
 
-def numbers(row: Row, growth: Sequence[int] = ()) -> str:
+def numbers(row: Row) -> str:
     """Score and multiple, and below them the velocity with its line, as Markdown.
 
     One element rather than one for each number: what a page of cards costs is the number of its elements.
     """
     usual = f"**{words.times(row.outlier_multiple)}**" if known(row.outlier_multiple) else words.UNKNOWN
     scored = f":primary[:material/bolt:]{NARROW}**{words.in_100(row.viral_score)}**"
-    return f"{scored} &ensp; {usual} usual  \n{pace(row, growth)}"
+    return f"{scored} &ensp; {usual} usual  \n{pace(row)}"
 
 
 def _missing(row: Row) -> str | None:
@@ -91,7 +91,7 @@ def alike_to(candidate_id: str) -> None:
     if reason := data.no_likeness():
         st.caption(f":orange[:material/extension_off:] {words.plain(reason)}")
         return
-    row = next(iter(data.rows((candidate_id,))[0]), None)
+    row = next(iter(data.rows((candidate_id,))), None)
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
         st.markdown(
             f":material/join_inner: Titles most like **{words.plain(words.shorten(row.title, 60))}**, at most {MOST_ALIKE}"
@@ -124,11 +124,11 @@ def byline(row: Row, now: datetime) -> str:
     return " · ".join(parts) + (" · sample" if row.sample else "")
 
 
-def pace(row: Row, growth: Sequence[int]) -> str:
+def pace(row: Row) -> str:
     """The velocity and the line of its growth, as Markdown."""
-    if len(growth) < 3:  # between two points every growth looks the same
+    if len(row.growth) < 3:  # between two points every growth looks the same
         return velocity(row)
-    return f"{velocity(row)} ![{words.plain(sparkline_alt(growth))}]({_address(sparkline(growth))})"
+    return f"{velocity(row)} ![{words.plain(sparkline_alt(row.growth))}]({_address(sparkline(row.growth))})"
 
 
 def velocity(row: Row) -> str:

@@ -164,13 +164,12 @@ def coverage() -> Coverage:
 
 
 @st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False, refresh_mode="background")
-def movers(most: int) -> tuple[dict[str, Mover], datetime | None, list[Row], dict[str, list[int]]]:
-    """The biggest movers by id, the end of their day, their rows, and the growth of each."""
+def movers(most: int) -> tuple[dict[str, Mover], datetime | None, list[Row]]:
+    """The biggest movers by id, the end of their day, and their rows."""
     with db.transaction("viewer") as connection:
         found = browse.movers(connection)
         rows = browse.rows(connection, [one.candidate_id for one in found.videos[:most]])
-        by_id = {one.candidate_id: one for one in found.videos}
-        return by_id, found.to, rows, browse.growth(connection, [row.candidate_id for row in rows])
+        return {one.candidate_id: one for one in found.videos}, found.to, rows
 
 
 @st.cache_data(ttl=FRESH, max_entries=1, show_spinner=False, refresh_mode="background")
@@ -194,17 +193,14 @@ def page(
     limit: int,
     place: Place = Place(),  # noqa: B008  # frozen
     among: tuple[str, ...] | None = None,
-) -> tuple[Page, dict[str, list[int]]]:
-    """A page of the candidates that pass the filters, or of those `among` (of which all pass), and the growth of each for
-    its sparkline."""
-    everything = among is None and not filters.active
-    known, chosen = (None, None) if everything else (facts(), members(filters, among))
+) -> Page:
+    """A page of the candidates that pass the filters, or of those `among` (of which all pass)."""
+    if among is None and not filters.active:
+        with db.transaction("viewer") as connection:
+            return browse.page(connection, sort, limit, place)
+    known, chosen = facts(), members(filters, among)
     with db.transaction("viewer") as connection:
-        if known is None or chosen is None:
-            found = browse.page(connection, sort, limit, place)
-        else:
-            found = selection.page(connection, known, chosen, sort, limit, place)
-        return found, browse.growth(connection, [row.candidate_id for row in found.rows])
+        return selection.page(connection, known, chosen, sort, limit, place)
 
 
 @st.cache_data(ttl=FRESH, max_entries=100, show_spinner=False, refresh_mode="background")
@@ -233,10 +229,10 @@ def no_likeness() -> str | None:
 
 
 @st.cache_data(ttl=FRESH, max_entries=100, show_spinner=False, refresh_mode="background")
-def rows(candidate_ids: tuple[str, ...]) -> tuple[list[Row], dict[str, list[int]]]:
-    """These candidates in this order (the unknown left out), and the growth of each."""
+def rows(candidate_ids: tuple[str, ...]) -> list[Row]:
+    """These candidates in this order, the unknown left out."""
     with db.transaction("viewer") as connection:
-        return browse.rows(connection, candidate_ids), browse.growth(connection, candidate_ids)
+        return browse.rows(connection, candidate_ids)
 
 
 @st.cache_data(ttl=FRESH, max_entries=50, show_spinner=False, refresh_mode="background")
@@ -374,11 +370,9 @@ def compared(filters: Filters, other: Filters, kind: patterns.Kind) -> tuple[Ass
 def _pattern(_known: Facts, version: str, filters: Filters, of: Association) -> tuple[tuple[str, ...], Weeks]:
     chosen = members(filters)
     places = patterns.examples(_known.corpus, of, chosen)
-    with db.transaction("viewer") as connection:
-        found = columns.candidate_ids(connection, _known, places)
     weeks = patterns.weekly_shares(_known.corpus, chosen, of)
     return (
-        tuple(found[place] for place in places if place in found),
+        tuple(_known.candidate_ids(places)),
         [(columns.monday(week), titles, have) for week, titles, have in weeks],
     )
 

@@ -59,7 +59,7 @@ STEPS: dict[Step, tuple[str, str, str, str]] = {  # page, label, why, icon
 }  # fmt: skip
 
 
-def first(row: Row, growth: Sequence[int], now: datetime) -> None:
+def first(row: Row, now: datetime) -> None:
     """The video to look at before any other, and the measures that say so."""
     with st.container(border=True, gap="small", height="stretch"):
         st.markdown(
@@ -74,8 +74,8 @@ def first(row: Row, growth: Sequence[int], now: datetime) -> None:
                 st.markdown(f"**{words.plain(words.shorten(row.title, 80))}**")
                 st.caption(cards.byline(row, now))
                 st.markdown(said_of(row))
-                if len(growth) > 1:
-                    st.image(cards.sparkline(growth, 160, 36), width=160, alt=cards.sparkline_alt(growth))
+                if len(row.growth) > 1:
+                    st.image(cards.sparkline(row.growth, 160, 36), width=160, alt=cards.sparkline_alt(row.growth))
                 cards.opening(row, key="first")
 
 
@@ -116,15 +116,15 @@ def next_steps(state: State, now: datetime, followed: int) -> None:
                 st.caption(why)
 
 
-def niche_rows(niche: Niche, state: State) -> tuple[list[Row], Mapping[str, Sequence[int]], int]:
-    """The first videos of a niche in its own order, the growth of each, and how many it has."""
+def niche_rows(niche: Niche, state: State) -> tuple[Sequence[Row], int]:
+    """The first videos of a niche in its own order, and how many it has."""
     asked = addresses.read(parse_qs(niche.address), state.newest)
     among = data.alike(asked.like, asked.filters) if asked.like else None
-    listed, growth = data.page(asked.filters, asked.sort or "score", IN_A_ROW, among=among)
-    return list(listed.rows), growth, data.count(asked.filters, among)
+    listed = data.page(asked.filters, asked.sort or "score", IN_A_ROW, among=among)
+    return listed.rows, data.count(asked.filters, among)
 
 
-def niche(one: Niche, rows: Sequence[Row], growth: Mapping[str, Sequence[int]], count: int, now: datetime) -> None:
+def niche(one: Niche, rows: Sequence[Row], count: int, now: datetime) -> None:
     """A niche: its name, how many videos, and its first ones as cards."""
     address = niches.address(one)
     order = addresses.sort_of(next(iter(address.get("sort", [])), "")) or "score"
@@ -139,7 +139,7 @@ def niche(one: Niche, rows: Sequence[Row], growth: Mapping[str, Sequence[int]], 
             to=address,
         )
     if rows:
-        cards.grid(rows, growth, now=now, key=f"niche-{one.niche_id}")
+        cards.grid(rows, now=now, key=f"niche-{one.niche_id}")
     else:
         st.caption("No video passes this filter now. Widen it, or collect more of it.")
 
@@ -173,7 +173,6 @@ def movers(
     by_id: Mapping[str, Mover],
     to: datetime | None,
     rows: Sequence[Row],
-    growth: Mapping[str, Sequence[int]],
     now: datetime,
 ) -> None:
     """What gained most since yesterday, each with its growth."""
@@ -191,7 +190,7 @@ def movers(
                 st.image(cards.picture(row), width=96, alt=cards.picture_alt(row))
                 with st.container(gap=None, width="stretch"):
                     cards.title_button(row, key="mover", wrap=False)
-                    st.markdown(cards.pace(row, growth.get(row.candidate_id, ())))
+                    st.markdown(cards.pace(row))
                     usual = f" · {words.times(row.outlier_multiple)} usual" if row.outlier_multiple is not None else ""
                     sample = " · sample" if row.sample else ""
                     st.caption(f"+{words.count(one.gained)} views in {one.days:.1f} days{usual}{sample}")

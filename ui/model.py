@@ -325,7 +325,7 @@ def shadow(found: Comparison | None, versions: Sequence[Version]) -> None:
     down = [one for one in found.movers if one.shadow < one.current]
     moved = {one.candidate_id: one for one in found.movers}
     for title, movers in (("Would rise most", up), ("Would fall most", down)):
-        rows, _ = data.rows(tuple(one.candidate_id for one in movers))
+        rows = data.rows(tuple(one.candidate_id for one in movers))
         if rows:
             st.header(title, anchor=False)
             cards.lines(

@@ -364,7 +364,7 @@ def _rows(made: Recommendation) -> dict[str, Row]:
     ids = [
         key for one in made.concepts for key in (*one.evidence, *([one.nearest.candidate_id] if one.nearest else []))
     ]
-    found, _ = data.rows(tuple(dict.fromkeys(ids)))
+    found = data.rows(tuple(dict.fromkeys(ids)))
     return {row.candidate_id: row for row in found}
 
 
@@ -630,7 +630,7 @@ def _length(what: str, up: Spread | None, down: Spread | None, unit: str) -> Non
 
 def _flops(flops: Sequence[Backing]) -> None:
     st.markdown("**Flops on the same topic**", help="Below their channel's usual; the worst first.")
-    found, _ = data.rows(tuple(one.candidate_id for one in flops))
+    found = data.rows(tuple(one.candidate_id for one in flops))
     if found:
         with st.grid(2, min_column_width=340, gap="small") as cells:
             for row in found:

@@ -1,6 +1,6 @@
 """Candidates as a table: numbers that line up, one row for each; a click on a row opens the details."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 import pandas as pd
@@ -10,7 +10,7 @@ from miles.browse import Row
 from ui import cards, pictures, words
 
 
-def candidates(rows: Sequence[Row], growth: Mapping[str, Sequence[int]], *, now: datetime) -> None:
+def candidates(rows: Sequence[Row], *, now: datetime) -> None:
     """One page of candidates."""
     column = st.column_config
 
@@ -28,7 +28,7 @@ def candidates(rows: Sequence[Row], growth: Mapping[str, Sequence[int]], *, now:
             "Usual": [row.outlier_multiple for row in rows],
             "n": pd.array([row.outlier_n if row.outlier_multiple is not None else None for row in rows], dtype="Int64"),
             "Velocity": [row.velocity for row in rows],
-            "Growth": [seen if len(seen := list(growth.get(row.candidate_id, ()))) > 1 else None for row in rows],
+            "Growth": [list(row.growth) if len(row.growth) > 1 else None for row in rows],
             "Acceleration": [row.acceleration for row in rows],
             "Engagement": [None if row.engagement_rate is None else row.engagement_rate * 100 for row in rows],
             "Views": pd.array([row.views for row in rows], dtype="Int64"),

@@ -224,10 +224,10 @@ def detail(picked: Association, chosen: Filters) -> None:
         )
     else:
         st.caption(findings.trend(picked))
-    rows, growth = data.rows(ids)
+    rows = data.rows(ids)
     if rows:
         st.markdown("**Furthest above their channel**")
-        cards.grid(rows, growth, now=page.now(), key="example")
+        cards.grid(rows, now=page.now(), key="example")
 
 
 def _videos_with(picked: Association, chosen: Filters) -> dict[str, list[str]]:

@@ -61,7 +61,7 @@ def work_out() -> pd.DataFrame:
     videos["lifetime"] = (videos["views"] / age).where(age >= 1 / 24)
     videos["growth"] = pd.Series(
         {
-            key: group.groupby(group["observed_at"].dt.date)["views"].max().astype(int).tolist()
+            key: group.groupby(group["observed_at"].dt.date)["views"].last().astype(int).tolist()
             for key, group in seen.groupby("candidate_id")
         }
     )

@@ -248,7 +248,8 @@ def test_rows_keep_the_order_that_was_asked_for(viewer: Connection) -> None:
 
 
 def test_growth_has_one_value_for_each_day(viewer: Connection) -> None:
-    assert browse.growth(viewer, ["youtube:v1", "youtube:v3"]) == {"youtube:v1": [500, 2500], "youtube:v3": [80_000]}
+    growth = {row.video_id: row.growth for row in browse.page(viewer, "score", 10).rows}
+    assert growth == {"v1": (500, 2500), "v2": (90,), "v3": (80_000,), "v4": (7,)}
 
 
 def test_a_detail_has_its_snapshots_in_order(viewer: Connection) -> None:
@@ -399,7 +400,6 @@ def test_no_question_of_the_lists_reads_a_whole_table(viewer: Connection) -> Non
     ids = ["youtube:v1", "youtube:v2"]
     selection.among(viewer, known, ids)
     browse.rows(viewer, ids)
-    browse.growth(viewer, ids)
     browse.detail(viewer, "youtube:v1")
     browse.state(viewer)
     browse.options(viewer)

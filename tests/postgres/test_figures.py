@@ -262,7 +262,7 @@ def test_a_title_that_changes_and_a_video_that_goes_are_followed(filled: pd.Data
         places = np.intersect1d(
             known.corpus.having("ngram", "purple"), known.corpus.having("structure", "Repeated marks")
         )
-        assert list(facts.candidate_ids(connection, known, places.tolist()).values()) == ["youtube:v1"]
+        assert known.candidate_ids(places) == ["youtube:v1"]
     assert len(known) == len(filled) - 1
 
 

@@ -11,3 +11,8 @@ UPDATE facts SET acceleration = candidates.acceleration, engagement_rate = candi
     lifetime_velocity = candidates.lifetime_velocity
 FROM candidates WHERE candidates.candidate_id = facts.candidate_id;
 UPDATE rollups SET refreshed_at = clock_timestamp() WHERE name = 'facts';
+
+-- The line of a card is measured with the rest, not gathered from all months' snapshots whenever the card is shown. The
+-- next roll-up measures again what has a line.
+ALTER TABLE candidates ADD COLUMN growth bigint[];              -- views as last seen on each of its newest days, oldest first
+UPDATE candidates SET measured_change = NULL WHERE velocity IS NOT NULL;
