@@ -12,7 +12,16 @@ UPDATE facts SET acceleration = candidates.acceleration, engagement_rate = candi
 FROM candidates WHERE candidates.candidate_id = facts.candidate_id;
 UPDATE rollups SET refreshed_at = clock_timestamp() WHERE name = 'facts';
 
--- The line of a card is measured with the rest, not gathered from all months' snapshots whenever the card is shown. The
--- next roll-up measures again what has a line.
+-- The line of a card is measured with the rest (rollups.measure), not gathered from all months' snapshots whenever the
+-- card is shown.
 ALTER TABLE candidates ADD COLUMN growth bigint[];              -- views as last seen on each of its newest days, oldest first
-UPDATE candidates SET measured_change = NULL WHERE velocity IS NOT NULL;
+UPDATE candidates SET growth = lines.growth
+FROM (
+    SELECT candidate_id, (array_agg(views ORDER BY day))[greatest(count(*) - 89, 1):] AS growth
+    FROM (
+        SELECT DISTINCT ON (candidate_id, day) candidate_id, (observed_at AT TIME ZONE 'UTC')::date AS day, views
+        FROM snapshots WHERE views IS NOT NULL ORDER BY candidate_id, day, observed_at DESC
+    ) AS days
+    GROUP BY candidate_id HAVING count(*) > 1
+) AS lines
+WHERE lines.candidate_id = candidates.candidate_id;

@@ -4,11 +4,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pytest
 from sqlalchemy import Connection, event, text
+from tables import before, put
 
 from miles import browse, db, facts, rollups, selection, store, title_words
 from miles.browse import Filters, Page, Place, Sort
@@ -430,3 +432,23 @@ def test_the_pages_sorts_walk_along_an_index(many: Connection) -> None:
                     assert "Filter" not in plan or "IS NULL" in plan, plan
                     if key in step:
                         assert "Index Cond" in plan, plan
+
+
+def test_lists_of_an_older_database_have_their_lines_and_orders(
+    empty_database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with before("0022_lists", monkeypatch, tmp_path):
+        put(VIDEOS)
+        with db.transaction("owner") as connection:
+            connection.execute(
+                text(
+                    "INSERT INTO fact_codes (kind, value) VALUES ('platform', 'youtube');"
+                    " INSERT INTO facts (candidate_id, title_hash, channel, platform, forms)"
+                    " SELECT candidate_id, 0, 0, code, 0 FROM candidates, fact_codes WHERE candidate_id = 'youtube:v1'"
+                )
+            )
+    with db.transaction("viewer") as connection:
+        [row] = browse.rows(connection, ["youtube:v1"])
+        [lifetime] = facts.load(connection).lifetime
+    assert row.growth == (500, 2500)
+    assert lifetime == pytest.approx(row.lifetime_velocity)
