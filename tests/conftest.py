@@ -30,6 +30,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.register_profile("explore", hypothesis.settings.get_profile("miles"), derandomize=False)
 hypothesis.settings.load_profile("miles")
 
+SHARING = ("tests/browser/", "tests/process/test_visitors.py", "tests/unit/test_clip_shapes.py")
 OF_THE_WORLD = {"process", "browser", "replay"}  # folders; elsewhere those that start workers
 
 
@@ -51,16 +52,14 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Tests that share a dashboard go to one worker, and first: they mostly wait, beside what computes."""
+    """Tests that share what is dear go to one worker, and first: those of a dashboard mostly wait, beside what computes."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class OneDashboard(LoadScopeScheduling):
+    class Shared(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return next(
-                (name for name in ("tests/browser/", "tests/process/test_visitors.py") if name in nodeid), nodeid
-            )
+            return next((name for name in SHARING if name in nodeid), nodeid)
 
-    return OneDashboard(config, log) if config.getvalue("dist") == "load" else None
+    return Shared(config, log) if config.getvalue("dist") == "load" else None
 
 
 @pytest.fixture(autouse=True)
