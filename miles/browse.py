@@ -104,7 +104,7 @@ class Row:
     outlier_multiple: float | None
     outlier_n: int | None  # videos of the channel that it is compared with
     country_count: int | None
-    growth: tuple[int, ...]  # views as last seen on each of its newest days, oldest first; of the last roll-up
+    growth: Sequence[int]  # views as last seen on each of its newest days, oldest first; of the last roll-up
     viral_score: float | None
     base_rate: float | None
     predicted_multiple: float | None
@@ -141,14 +141,13 @@ class Row:
         return self.views / self.outlier_multiple
 
 
-ROW_COLUMNS = (
-    *(f"c.{f.name}" for f in fields(Row) if f.name not in {"channel_name", "followers", "thumbnail"}),
-    "ch.name AS channel_name",
-    "ch.followers",
-    "t.sha256 AS thumbnail",
-)
-ROW_JOINS = (
-    "LEFT JOIN channels ch ON ch.channel_key = c.channel_key LEFT JOIN thumbnails t ON t.candidate_id = c.candidate_id"
+_ELSEWHERE = {
+    "channel_name": "ch.name", "followers": "ch.followers", "thumbnail": "t.sha256", "growth": "coalesce(c.growth, '{}')",
+}  # fmt: skip
+_ROWS = (
+    f"SELECT {', '.join(_ELSEWHERE.get(f.name, f'c.{f.name}') for f in fields(Row))} FROM candidates c"
+    " LEFT JOIN channels ch ON ch.channel_key = c.channel_key LEFT JOIN thumbnails t ON t.candidate_id = c.candidate_id"
+    " WHERE c.candidate_id = ANY(%s)"
 )
 
 
@@ -429,11 +428,10 @@ def plan_by_index(connection: Connection) -> None:
 
 def rows(connection: Connection, candidate_ids: Sequence[str]) -> list[Row]:
     """These candidates, in this order; ids that are not known are left out."""
-    found = connection.execute(
-        text(f"SELECT {', '.join(ROW_COLUMNS)} FROM candidates c {ROW_JOINS} WHERE c.candidate_id = ANY(:ids)"),
-        {"ids": list(candidate_ids)},
-    )
-    by_id = {row["candidate_id"]: Row(**{**row, "growth": tuple(row["growth"] or ())}) for row in found.mappings()}
+    if not candidate_ids:
+        return []
+    found = connection.exec_driver_sql(_ROWS, (list(candidate_ids),))  # text() and names would take most of the time
+    by_id = {row.candidate_id: row for row in (Row(*values) for values in found)}
     return [by_id[key] for key in candidate_ids if key in by_id]
 
 

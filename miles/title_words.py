@@ -78,14 +78,14 @@ class _Word:
 
 # What begins so lies between the beginning and the same with the last of all letters behind it.
 _WORDS = """
-SELECT term, place, (SELECT (data->>'upto')::bigint FROM rollups WHERE name = :name) AS upto,
+SELECT term, place, (SELECT (data->>'upto')::bigint FROM rollups WHERE name = %s) AS upto,
     CASE WHEN goes_on
         THEN (SELECT string_agg(places, '') FROM title_words WHERE word >= lexeme AND word < lexeme || chr(1114111))
         ELSE (SELECT places FROM title_words WHERE word = lexeme)
     END AS places
 FROM (
     SELECT term, lexeme, place, begins AND place = max(place) OVER (PARTITION BY term) AS goes_on
-    FROM unnest(CAST(:words AS text[]), CAST(:begins AS boolean[])) WITH ORDINALITY AS asked (words, begins, term),
+    FROM unnest(%s::text[], %s::boolean[]) WITH ORDINALITY AS asked (words, begins, term),
         unnest(to_tsvector('simple', search_text(words))) AS parts (lexeme, positions, weights), unnest(positions) AS place
 ) AS cut
 ORDER BY term, place
@@ -115,10 +115,8 @@ def having(connection: Connection, typed: str, place: np.ndarray) -> np.ndarray 
 
 def _words(connection: Connection, terms: list[Term], upto: int) -> dict[Term, list[_Word]] | None:
     """The words of each term, terms without any left out; None where titles up to this number are not all taken in."""
-    rows = connection.execute(
-        text(_WORDS),
-        {"words": [term.words for term in terms], "begins": [term.begins for term in terms], "name": ROLLUP},
-    )
+    asked = (ROLLUP, [term.words for term in terms], [term.begins for term in terms])
+    rows = connection.exec_driver_sql(_WORDS, asked)
     words: dict[Term, list[_Word]] = {}
     first: dict[Term, int] = {}
     for number, position, taken, places in rows:
