@@ -50,10 +50,13 @@ _COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("lifetime", ">f8", "coalesce(lifetime_velocity, 'NaN'::float8)"),
     ("forms", ">i8", "forms"),
 )
-_SENT = np.dtype(
-    [("fields", ">i2"), *(part for name, kind, _ in _COLUMNS for part in ((f"{name}_size", ">i4"), (name, kind)))]
-)
-_HEAD = 19  # bytes before the first row of a binary COPY
+_SENT = np.dtype([(name, kind) for name, kind, _ in _COLUMNS])
+_SENDING = {">i2": "int2send", ">i4": "int4send", ">i8": "int8send", ">f4": "float4send", ">f8": "float8send"}
+_READ = f"""
+SELECT string_agg({" || ".join(f"{'timestamptz_send' if 'timestamptz' in sql else _SENDING[kind]}({sql})" for _, kind, sql in _COLUMNS)}, '')
+FROM facts WHERE number >= %s AND number < %s
+"""
+NUMBERS_AT_ONCE = 2_000_000  # the server makes at most a gigabyte of them
 
 
 class Strings:
@@ -135,11 +138,7 @@ def load(connection: Connection) -> Facts:
     codes: dict[str, dict[str, int]] = {}
     for code, kind, value in connection.execute(text("SELECT code, kind, value FROM fact_codes")):
         codes.setdefault(kind, {})[value] = code
-    with db.psycopg_connection(connection).cursor() as cursor:
-        statement = f"COPY (SELECT {', '.join(sql for *_, sql in _COLUMNS)} FROM facts) TO STDOUT (FORMAT binary)"
-        with cursor.copy(statement.encode()) as sent:
-            data = b"".join(sent)
-    rows = np.frombuffer(data, dtype=_SENT, offset=_HEAD, count=(len(data) - _HEAD - 2) // _SENT.itemsize)
+    rows = _rows(connection, int(sorted_by_id.max(initial=-1)))
     if not (old := np.isin(rows["number"], sorted_by_id)).all():
         rows = rows[old]
     channel_hash, channel = np.unique(rows["channel"].astype(np.int64), return_inverse=True)
@@ -182,6 +181,17 @@ def load(connection: Connection) -> Facts:
         codes=codes,
         place=place,
     )
+
+
+def _rows(connection: Connection, highest: int) -> np.ndarray:
+    """The table, up to a number."""
+    parts = []
+    with db.psycopg_connection(connection).cursor(binary=True) as cursor:
+        for begin in range(0, highest + 1, NUMBERS_AT_ONCE):
+            cursor.execute(_READ.encode(), (begin, begin + NUMBERS_AT_ONCE))
+            [(sent,)] = cursor.fetchall()
+            parts.append(np.frombuffer(bytes(sent or b""), dtype=_SENT))
+    return np.concatenate(parts) if parts else np.empty(0, dtype=_SENT)
 
 
 def _ids(connection: Connection) -> tuple[Strings, np.ndarray]:
