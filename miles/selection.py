@@ -40,11 +40,15 @@ def by_columns(facts: Facts, filters: Filters) -> tuple[np.ndarray, Filters]:
         ("language", filters.languages),
     ):
         if chosen:
-            codes = [facts.codes.get(kind, {}).get(value, -1) for value in chosen]
-            mask &= np.isin(getattr(facts, kind), codes)
-    if bands := [name for name in filters.durations if name in DURATIONS]:
-        lengths = duration_bands(facts.duration)
-        mask &= np.isin(lengths, [list(DURATIONS).index(name) for name in bands])
+            codes = facts.codes.get(kind, {})
+            wanted = np.zeros(max(codes.values(), default=0) + 1, dtype=bool)
+            wanted[[codes[value] for value in chosen if value in codes]] = True
+            mask &= wanted[getattr(facts, kind)]
+    if bands := [DURATIONS[name] for name in filters.durations if name in DURATIONS]:
+        within = [
+            (facts.duration >= low) & (facts.duration < (np.inf if high is None else high)) for low, high in bands
+        ]
+        mask &= np.logical_or.reduce(within)
     if filters.published_from:
         mask &= facts.published >= _moment(filters.published_from)
     if filters.published_to and filters.published_to < date.max:
