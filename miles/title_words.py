@@ -5,8 +5,6 @@ thousand rows there. Words are cut and folded by the database, as
 for that index. Knows the numbers of videos in `facts`, and nothing about who asks.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from sqlalchemy import Connection, text
 
@@ -68,14 +66,6 @@ def _state(connection: Connection) -> tuple[int, int]:
 # --- the answer -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Word:
-    """A word of a term as the database cuts it: where it stands in the term, and where in the titles."""
-
-    position: int  # counted from the term's first word
-    places: np.ndarray  # int64
-
-
 # What begins so lies between the beginning and the same with the last of all letters behind it.
 _WORDS = """
 SELECT term, place, (SELECT (data->>'upto')::bigint FROM rollups WHERE name = %s) AS upto,
@@ -98,11 +88,11 @@ def having(connection: Connection, typed: str, place: np.ndarray) -> np.ndarray 
     `place` is that of `facts.Facts`: the position of each number, -1 where there is no such video.
     """
     asked = searching.terms(typed)
-    words = _words(connection, [term for terms in asked for term in terms], upto=len(place) - 1)
-    if words is None:
+    begins = _begins(connection, [term for terms in asked for term in terms], upto=len(place) - 1)
+    if begins is None:
         return None
     videos = int(place.max(initial=-1)) + 1
-    found = {term: _titles(each, place, videos) for term, each in words.items()}
+    found = {term: _titles(by_word, place, videos) for term, by_word in begins.items()}
     passing = np.ones(videos, dtype=bool)
     for terms in asked:
         told = [~found[term] if term.negated else found[term] for term in terms if term in found]
@@ -113,28 +103,26 @@ def having(connection: Connection, typed: str, place: np.ndarray) -> np.ndarray 
     return np.zeros(videos, dtype=bool)  # a search for nothing finds nothing
 
 
-def _words(connection: Connection, terms: list[Term], upto: int) -> dict[Term, list[_Word]] | None:
-    """The words of each term, terms without any left out; None where titles up to this number are not all taken in."""
+def _begins(connection: Connection, terms: list[Term], upto: int) -> dict[Term, list[np.ndarray]] | None:
+    """For each word of a term the places where the term would begin, going by that word; terms without any are left out.
+    None where titles up to this number are not all taken in."""
     asked = (ROLLUP, [term.words for term in terms], [term.begins for term in terms])
     rows = connection.exec_driver_sql(_WORDS, asked)
-    words: dict[Term, list[_Word]] = {}
+    begins: dict[Term, list[np.ndarray]] = {}
     first: dict[Term, int] = {}
     for number, position, taken, places in rows:
         if (taken or 0) < upto:
             return None
         term = terms[number - 1]
-        begin = first.setdefault(term, position)
-        words.setdefault(term, []).append(
-            _Word(position - begin, np.frombuffer(bytes(places or b""), dtype=">i8").astype(np.int64))
-        )
-    return words
+        stands = np.frombuffer(bytes(places or b""), dtype=">i8").astype(np.int64)
+        begins.setdefault(term, []).append(stands - (position - first.setdefault(term, position)))
+    return begins
 
 
-def _titles(words: list[_Word], place: np.ndarray, videos: int) -> np.ndarray:
-    """(videos,) bool: which titles have the words side by side."""
-    parts = sorted((word.places - word.position for word in words), key=len)  # from the rarest word on
-    where = parts[0]
-    for other in parts[1:]:
+def _titles(by_word: list[np.ndarray], place: np.ndarray, videos: int) -> np.ndarray:
+    """(videos,) bool: which titles have the words side by side: where all of them say that the term begins."""
+    where, *others = sorted(by_word, key=len)  # from the rarest word on
+    for other in others:
         where = where[np.isin(where, other)]
     mask = np.zeros(videos, dtype=bool)
     mask[facts.positions(place, where // PLACES)] = True

@@ -438,7 +438,7 @@ def advice(probe: Probe) -> None:
 @st.cache_data(ttl=data.SLOW, max_entries=60, show_spinner=False)
 def _lengths(version: str, filters: Filters) -> Lengths | None:
     known = data.facts()
-    chosen = data.members(filters)
+    chosen = data.members(known, filters)
     return clip_advice.lengths(known.duration[chosen], known.multiple[chosen], known.channel[chosen])
 
 

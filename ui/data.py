@@ -198,7 +198,8 @@ def page(
     if among is None and not filters.active:
         with db.transaction("viewer") as connection:
             return browse.page(connection, sort, limit, place)
-    known, chosen = facts(), members(filters, among)
+    known = facts()
+    chosen = members(known, filters, among)
     with db.transaction("viewer") as connection:
         return selection.page(connection, known, chosen, sort, limit, place)
 
@@ -207,7 +208,7 @@ def page(
 def count(filters: Filters, among: tuple[str, ...] | None = None) -> int:
     """How many pass the filters, or are those `among`, as of the last roll-up."""
     if filters.active or among is not None:
-        return int(members(filters, among).sum())
+        return int(members(facts(), filters, among).sum())
     with db.transaction("viewer") as connection:
         return browse.how_many(connection)
 
@@ -255,9 +256,11 @@ def facts() -> Facts:
     return _columns[0]
 
 
-def members(filters: Filters, among: tuple[str, ...] | None = None) -> np.ndarray:
-    """Which of the videos of `facts` pass the filters; or which are those `among`, if given."""
-    known = facts()
+def members(known: Facts, filters: Filters, among: tuple[str, ...] | None = None) -> np.ndarray:
+    """Which of these videos pass the filters; or which are those `among`, if given.
+
+    Whoever goes on with the same columns says which: `facts` may give newer ones, of another length, at the next call.
+    """
     return _members(known, known.version, filters, among)
 
 
@@ -275,7 +278,7 @@ def _members(_known: Facts, version: str, filters: Filters, among: tuple[str, ..
 
 @st.cache_data(ttl=SLOW, max_entries=60, show_spinner=False, refresh_mode="background")
 def _spreads(_known: Facts, version: str, filters: Filters, part: distributions.Part, least: int, most: int) -> Spreads:
-    return whole_spread(filters), distributions.by_part(_known, members(filters), part, least, most)
+    return whole_spread(filters), distributions.by_part(_known, members(_known, filters), part, least, most)
 
 
 def spreads(filters: Filters, part: distributions.Part, *, least: int, most: int) -> Spreads:
@@ -286,7 +289,7 @@ def spreads(filters: Filters, part: distributions.Part, *, least: int, most: int
 
 @st.cache_data(ttl=SLOW, max_entries=60, show_spinner=False, refresh_mode="background")
 def _whole(_known: Facts, version: str, filters: Filters) -> Spread | None:
-    return distributions.spread(_known, members(filters))
+    return distributions.spread(_known, members(_known, filters))
 
 
 def whole_spread(filters: Filters) -> Spread | None:
@@ -297,7 +300,7 @@ def whole_spread(filters: Filters) -> Spread | None:
 
 @st.cache_data(ttl=SLOW, max_entries=30, show_spinner=False, refresh_mode="background")
 def _growth(_known: Facts, version: str, filters: Filters) -> Beside:
-    return distributions.growth(_known, members(filters))
+    return distributions.growth(_known, members(_known, filters))
 
 
 def growth_beside(filters: Filters) -> Beside:
@@ -316,7 +319,7 @@ def _outcomes(version: str, basis: Basis, known: str) -> Outcomes:
 def _judged(
     _known: Facts, known_version: str, version: str, basis: Basis, filters: Filters, part: outcomes.Part
 ) -> Judged:
-    chosen = members(filters)
+    chosen = members(_known, filters)
     told = outcomes.among(_outcomes(version, basis, known_version), _known, chosen)
     parted = told
     if part == "version":
@@ -340,7 +343,7 @@ def judged(version: str, basis: Basis, filters: Filters, part: outcomes.Part) ->
 
 @st.cache_data(ttl=SLOW, max_entries=60, show_spinner=False, refresh_mode="background")
 def _patterns(_known: Facts, version: str, filters: Filters, kind: patterns.Kind) -> Associations:
-    return patterns.associations(_known.corpus, kind, members(filters), most_titles=patterns.MOST_TITLES)
+    return patterns.associations(_known.corpus, kind, members(_known, filters), most_titles=patterns.MOST_TITLES)
 
 
 def associations(filters: Filters, kind: patterns.Kind) -> Associations:
@@ -353,9 +356,9 @@ def associations(filters: Filters, kind: patterns.Kind) -> Associations:
 def _compared(
     _known: Facts, version: str, filters: Filters, other: Filters, kind: patterns.Kind
 ) -> tuple[Associations, list[Difference]]:
-    here = members(filters)
+    here = members(_known, filters)
     there = patterns.associations(
-        _known.corpus, kind, members(other) & ~here, trends=False, most_titles=patterns.MOST_TITLES
+        _known.corpus, kind, members(_known, other) & ~here, trends=False, most_titles=patterns.MOST_TITLES
     )
     return there, patterns.compare(associations(filters, kind), there)
 
@@ -368,7 +371,7 @@ def compared(filters: Filters, other: Filters, kind: patterns.Kind) -> tuple[Ass
 
 @st.cache_data(ttl=SLOW, max_entries=60, show_spinner=False, refresh_mode="background")
 def _pattern(_known: Facts, version: str, filters: Filters, of: Association) -> tuple[tuple[str, ...], Weeks]:
-    chosen = members(filters)
+    chosen = members(_known, filters)
     places = patterns.examples(_known.corpus, of, chosen)
     weeks = patterns.weekly_shares(_known.corpus, chosen, of)
     return (

@@ -117,7 +117,9 @@ def test_a_worker_killed_at_twenty_random_moments_loses_nothing_and_doubles_noth
 
     randomly = random.Random(4)
     killed: list[int] = []  # items that were settled when it died
+    collections = 0
     while len(killed) < KILLS:
+        collections += 1
         forget_all()
         collection_id = ask(feed)
         site.requests.clear()
@@ -136,4 +138,5 @@ def test_a_worker_killed_at_twenty_random_moments_loses_nothing_and_doubles_noth
         assert workers.wait(workers.run(collection_id)) == 0
         assert not (apart := differences(contents(), undisturbed)), "\n".join(apart)
         assert stored_objects() == objects
+    assert collections < KILLS  # most of them were killed, and not only at their last moment
     assert len(set(killed)) >= 2  # before anything was stored, and in the middle
