@@ -15,8 +15,9 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 from sqlalchemy import Connection, text
 
-from miles import db, patterns
+from miles import db, patterns, title_words
 from miles.store import copy, run
+from miles.strings import Strings
 
 logger = logging.getLogger(__name__)
 
@@ -57,20 +58,6 @@ SELECT string_agg({" || ".join(sql for *_, sql in _COLUMNS)}, '') FROM facts WHE
 NUMBERS_AT_ONCE = 2_000_000  # the server makes at most a gigabyte of them
 
 
-class Strings:
-    """Texts that lie side by side, in a fraction of what as many objects take."""
-
-    def __init__(self, texts: bytes, ends: np.ndarray) -> None:
-        """`ends`: (texts,) ascending, where each one ends."""
-        self._texts, self._ends = texts, np.concatenate([[0], ends]).astype(np.int64)
-
-    def __len__(self) -> int:
-        return len(self._ends) - 1
-
-    def __getitem__(self, at: int) -> str:
-        return self._texts[self._ends[at] : self._ends[at + 1]].decode()
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Facts:
     """Columns of the same length, the videos of each channel side by side."""
@@ -98,6 +85,7 @@ class Facts:
     rank: np.ndarray  # int32, the position of its candidate's id in `ids`
     ids: Strings  # (at least as many,) ascending, as the database sorts them
     corpus: patterns.Corpus  # the same videos in the same order
+    words: title_words.Words  # of the titles, which it knows by their videos' numbers
     codes: Mapping[str, Mapping[str, int]]  # kind -> value -> code
     place: np.ndarray  # (highest number + 1,) position of a number, -1 where there is none
 
@@ -176,6 +164,7 @@ def load(connection: Connection) -> Facts:
             hit_video=at[at >= 0],
             hit_ngram=hit_ngram[within][at >= 0],
         ),
+        words=title_words.load(connection),
         codes=codes,
         place=place,
     )
@@ -202,13 +191,7 @@ def _ids(connection: Connection) -> tuple[Strings, np.ndarray]:
         )
     ).one()
     whole = [np.frombuffer(bytes(sent or b""), dtype=">i4") for sent in (lengths, numbers)]
-    return Strings(bytes(ids or b""), np.cumsum(whole[0])), whole[1].astype(np.int32)
-
-
-def positions(place: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """Where the videos of these numbers are (`Facts.place`); those that are not, or came in later, are left out."""
-    at = place[numbers[numbers < len(place)]]
-    return at[at >= 0]
+    return Strings(bytes(ids or b""), whole[0]), whole[1].astype(np.int32)
 
 
 def week_of(moment: np.ndarray) -> np.ndarray:

@@ -1,7 +1,6 @@
 """Which of the videos in memory (`facts`) pass a filter of the pages, and pages of those.
 
-Words are told by the roll-up `title_words`; which channels a name means, and any filter that is not known here, by the
-database's indexes.
+Which channels a name means, and any filter that is not known here, is told by the database's indexes.
 """
 
 import bisect
@@ -12,10 +11,11 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 from sqlalchemy import Connection, text
 
-from miles import browse, title_words
+from miles import browse, searching, title_words
 from miles.browse import AGES, DURATIONS, Filters, Key, Page, Place, Sort
-from miles.facts import CHANNEL, DAY, EPOCH, NONE, Facts, positions
+from miles.facts import CHANNEL, DAY, EPOCH, NONE, Facts
 from miles.patterns import form_bit
+from miles.searching import Term
 
 _DEFAULT = Filters()
 _IN_MEMORY = frozenset({
@@ -73,13 +73,27 @@ def by_columns(facts: Facts, filters: Filters) -> tuple[np.ndarray, Filters]:
 def found(connection: Connection, facts: Facts, filters: Filters) -> np.ndarray:
     """(videos,) bool: which pass filters that the columns can't answer."""
     mask = np.ones(len(facts), dtype=bool)
-    if filters.text and (having := title_words.having(connection, filters.text, facts.place)) is not None:
-        mask &= having
+    if filters.text and facts.words.upto >= len(facts.place) - 1:  # where not all titles are taken in, the index tells
+        mask &= _having(connection, facts, searching.terms(filters.text))
         filters = replace(filters, text="")
     if filters.channel:
         mask &= _of_channels(connection, facts, filters)
         filters = replace(filters, channel="")
     return mask & _asked(connection, facts, filters) if filters.active else mask
+
+
+def _having(connection: Connection, facts: Facts, asked: tuple[tuple[Term, ...], ...]) -> np.ndarray:
+    """Whose titles a search finds."""
+    cut = title_words.cut(connection, {term for terms in asked for term in terms})
+    found = {term: _at(facts, facts.words.titles(words, begins=term.begins)) for term, words in cut.items()}
+    mask = np.ones(len(facts), dtype=bool)
+    for terms in asked:
+        told = [~found[term] if term.negated else found[term] for term in terms if term in found]
+        if told:  # one that is of signs alone says nothing
+            mask &= np.logical_or.reduce(told)
+    if found or (asked and all(len(terms) == 1 and terms[0].negated for terms in asked)):
+        return mask
+    return np.zeros(len(facts), dtype=bool)  # a search for nothing finds nothing
 
 
 def _of_channels(connection: Connection, facts: Facts, filters: Filters) -> np.ndarray:
@@ -101,24 +115,28 @@ def _asked(connection: Connection, facts: Facts, filters: Filters) -> np.ndarray
         ),
         values,
     )
-    return _at(facts, sent)
+    return _at(facts, _numbers(sent))
 
 
 def among(connection: Connection, facts: Facts, candidate_ids: Collection[str]) -> np.ndarray:
     """(videos,) bool: which are these candidates."""
-    return _at(
-        facts,
-        connection.scalar(
-            text("SELECT string_agg(int4send(number), '') FROM facts WHERE candidate_id = ANY(:ids)"),
-            {"ids": list(candidate_ids)},
-        ),
+    sent = connection.scalar(
+        text("SELECT string_agg(int4send(number), '') FROM facts WHERE candidate_id = ANY(:ids)"),
+        {"ids": list(candidate_ids)},
     )
+    return _at(facts, _numbers(sent))
 
 
-def _at(facts: Facts, sent: bytes | None) -> np.ndarray:
-    """(videos,) bool: which have these numbers, as int4send gives them."""
+def _numbers(sent: bytes | None) -> np.ndarray:
+    """Numbers as int4send gives them."""
+    return np.frombuffer(bytes(sent or b""), dtype=">i4")
+
+
+def _at(facts: Facts, numbers: np.ndarray) -> np.ndarray:
+    """(videos,) bool: which have these numbers; those that are not there, or came in later, are left out."""
+    at = facts.place[numbers[numbers < len(facts.place)]]
     mask = np.zeros(len(facts), dtype=bool)
-    mask[positions(facts.place, np.frombuffer(bytes(sent or b""), dtype=">i4"))] = True
+    mask[at[at >= 0]] = True
     return mask
 
 

@@ -1,19 +1,26 @@
-"""Which videos' titles have the words of a search, told from a roll-up: each word with the places where it stands.
+"""The words of all titles with the places where they stand: which titles have the words of a search.
 
-The same answer as that of the candidates' full-text index: a frequent word is one row to read here, and a hundred
-thousand rows there. Words are cut and folded by the database, as
-for that index. Knows the numbers of videos in `facts`, and nothing about who asks.
+The roll-up `sync` keeps the table `title_words`, a row for each word; `load` reads it whole, and `Words.titles` finds the
+titles that the candidates' full-text index would find. Words are folded by the database, as for that index. Knows the
+numbers of videos in `facts`, and nothing about who asks.
 """
+
+import bisect
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 from sqlalchemy import Connection, text
 
-from miles import facts, searching
+from miles import db
 from miles.searching import Term
 from miles.store import run
+from miles.strings import Strings
 
 ROLLUP = "title_words"  # in `rollups`: up to which number titles are in, and how many they are
 PLACES = 1 << 16  # more than a title has: positions end at 16,383
+READ_AT_ONCE = 50_000  # words; the server makes at most a gigabyte of their places
 
 _ADD = f"""
 INSERT INTO title_words (word, places)
@@ -63,67 +70,89 @@ def _state(connection: Connection) -> tuple[int, int]:
     return tuple(found) if found else (0, 0)
 
 
-# --- the answer -------------------------------------------------------------------------------------
+# --- in memory --------------------------------------------------------------------------------------
 
-
-# What begins so lies between the beginning and the same with the last of all letters behind it.
-_WORDS = """
-SELECT term, place, (SELECT (data->>'upto')::bigint FROM rollups WHERE name = %s) AS upto,
-    CASE WHEN goes_on
-        THEN (SELECT string_agg(places, '') FROM title_words WHERE word >= lexeme AND word < lexeme || chr(1114111))
-        ELSE (SELECT places FROM title_words WHERE word = lexeme)
-    END AS places
-FROM (
-    SELECT term, lexeme, place, begins AND place = max(place) OVER (PARTITION BY term) AS goes_on
-    FROM unnest(%s::text[], %s::boolean[]) WITH ORDINALITY AS asked (words, begins, term),
-        unnest(to_tsvector('simple', search_text(words))) AS parts (lexeme, positions, weights), unnest(positions) AS place
-) AS cut
+_PLAIN = re.compile(
+    r"[a-zA-Z]+(?: [a-zA-Z]+)*"
+)  # what the database cuts at its spaces, and folds to small letters alone
+_CUT = """
+SELECT term, lexeme, place FROM unnest(%s::text[]) WITH ORDINALITY AS asked (words, term),
+    unnest(to_tsvector('simple', search_text(words))) AS parts (lexeme, positions, weights), unnest(positions) AS place
 ORDER BY term, place
 """
+_READ = """
+SELECT string_agg(int4send(octet_length(word)), '' ORDER BY word), string_agg(convert_to(word, 'UTF8'), '' ORDER BY word),
+    string_agg(int4send(octet_length(places)), '' ORDER BY word), string_agg(places, '' ORDER BY word), max(word)
+FROM (SELECT word, places FROM title_words WHERE word > %s ORDER BY word LIMIT %s) AS next_words
+"""
+
+Cut = tuple[tuple[str, int], ...]  # the words of a term, folded, each with its place in the term, from 0 on
 
 
-def having(connection: Connection, typed: str, place: np.ndarray) -> np.ndarray | None:
-    """(videos,) bool: whose titles a search finds; None where not all of their titles are taken in yet.
+@dataclass(frozen=True, slots=True, eq=False)
+class Words:
+    """All words of the titles up to a number."""
 
-    `place` is that of `facts.Facts`: the position of each number, -1 where there is no such video.
-    """
-    asked = searching.terms(typed)
-    begins = _begins(connection, [term for terms in asked for term in terms], upto=len(place) - 1)
-    if begins is None:
-        return None
-    videos = int(place.max(initial=-1)) + 1
-    found = {term: _titles(by_word, place, videos) for term, by_word in begins.items()}
-    passing = np.ones(videos, dtype=bool)
-    for terms in asked:
-        told = [~found[term] if term.negated else found[term] for term in terms if term in found]
-        if told:  # one that is of signs alone says nothing
-            passing &= np.logical_or.reduce(told)
-    if found or (asked and all(len(terms) == 1 and terms[0].negated for terms in asked)):
-        return passing
-    return np.zeros(videos, dtype=bool)  # a search for nothing finds nothing
+    upto: int
+    words: Strings  # ascending by code point
+    places: np.ndarray  # of all words, one after the other: int64, big-endian, number * PLACES + place in the title
+    ends: np.ndarray  # (words + 1,) int64: those of word n are from ends[n] to ends[n + 1]
 
+    def titles(self, cut: Cut, *, begins: bool) -> np.ndarray:
+        """int64: the numbers of the titles that have these words side by side, maybe several times; the last may go on."""
+        last = cut[-1][1]
+        where = [self._places(word, goes_on=begins and place == last) - place for word, place in cut]  # where it begins
+        found, *others = sorted(where, key=len)  # from the rarest word on
+        for other in others:
+            found = found[_are_in(found, np.sort(other))]
+        return found // PLACES
 
-def _begins(connection: Connection, terms: list[Term], upto: int) -> dict[Term, list[np.ndarray]] | None:
-    """For each word of a term the places where the term would begin, going by that word; terms without any are left out.
-    None where titles up to this number are not all taken in."""
-    asked = (ROLLUP, [term.words for term in terms], [term.begins for term in terms])
-    rows = connection.exec_driver_sql(_WORDS, asked)
-    begins: dict[Term, list[np.ndarray]] = {}
-    first: dict[Term, int] = {}
-    for number, position, taken, places in rows:
-        if (taken or 0) < upto:
-            return None
-        term = terms[number - 1]
-        stands = np.frombuffer(bytes(places or b""), dtype=">i8").astype(np.int64)
-        begins.setdefault(term, []).append(stands - (position - first.setdefault(term, position)))
-    return begins
+    def _places(self, word: str, *, goes_on: bool) -> np.ndarray:
+        first = bisect.bisect_left(self.words, word)
+        # what begins so lies between the beginning and the same with the last of all letters behind it
+        past = bisect.bisect_right(self.words, word + "\U0010ffff" * goes_on, lo=first)
+        return self.places[self.ends[first] : self.ends[past]].astype(np.int64)
 
 
-def _titles(by_word: list[np.ndarray], place: np.ndarray, videos: int) -> np.ndarray:
-    """(videos,) bool: which titles have the words side by side: where all of them say that the term begins."""
-    where, *others = sorted(by_word, key=len)  # from the rarest word on
-    for other in others:
-        where = where[np.isin(where, other)]
-    mask = np.zeros(videos, dtype=bool)
-    mask[facts.positions(place, where // PLACES)] = True
-    return mask
+def _are_in(values: np.ndarray, ascending: np.ndarray) -> np.ndarray:
+    """(values,) bool: which are among the others."""
+    if not len(ascending):
+        return np.zeros(len(values), dtype=bool)
+    return ascending[np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)] == values
+
+
+def load(connection: Connection) -> Words:
+    """Read all words."""
+    upto, _ = _state(connection)  # first: what comes in meanwhile does no harm
+    parts: list[tuple[bytes, ...]] = []
+    with db.psycopg_connection(connection).cursor(binary=True) as cursor:
+        newest: str | None = ""
+        while newest is not None:
+            cursor.execute(_READ, (newest, READ_AT_ONCE))
+            [(*sent, newest)] = cursor.fetchall()
+            parts.append(tuple(bytes(one or b"") for one in sent))
+    lengths, words, sizes, places = (b"".join(several) for several in zip(*parts, strict=True))
+    many = np.frombuffer(sizes, dtype=">i4").astype(np.int64) // 8
+    return Words(
+        upto=upto,
+        words=Strings(words, np.frombuffer(lengths, dtype=">i4")),
+        places=np.frombuffer(places, dtype=">i8"),
+        ends=np.concatenate([[0], np.cumsum(many)]),
+    )
+
+
+def cut(connection: Connection, terms: Iterable[Term]) -> dict[Term, Cut]:
+    """The words of each term, folded; terms of signs alone, which say nothing, are left out."""
+    found: dict[Term, Cut] = {}
+    others: list[Term] = []
+    first: dict[int, int] = {}
+    for term in terms:
+        if _PLAIN.fullmatch(term.words):
+            found[term] = tuple((word, place) for place, word in enumerate(term.words.lower().split(" ")))
+        else:
+            others.append(term)
+    if others:
+        for number, word, place in connection.exec_driver_sql(_CUT, ([term.words for term in others],)):
+            before = found.get(others[number - 1], ())
+            found[others[number - 1]] = (*before, (word, place - first.setdefault(number, place)))
+    return found

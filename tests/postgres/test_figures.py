@@ -2,6 +2,8 @@
 
 import math
 import random
+import re
+import string
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
@@ -20,11 +22,13 @@ from miles import (
     outcomes,
     patterns,
     rollups,
+    searching,
     selection,
     title_words,
 )
 from miles.browse import AGES, DURATIONS, Filters
 from miles.facts import Facts
+from miles.searching import Term
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 WORDS = ("purple", "paint", "cat", "the", "race", "slow", "bread", "Étude", "猫")
@@ -276,12 +280,11 @@ def test_a_different_number_of_deletions_alone_makes_a_new_version(filled: pd.Da
 
 @pytest.mark.usefixtures("filled")
 def test_the_columns_and_their_questions_read_no_whole_table_but_the_facts() -> None:
-    """`facts` is the roll-up that is meant to be read whole; all else is met by an index."""
+    """`facts` and `title_words` are the roll-ups that are meant to be read whole; all else is met by an index."""
     statements = [
         "SELECT code, kind, value FROM fact_codes",
         "SELECT number, candidate_id FROM facts WHERE number = ANY('{1,2,3}')",
         "SELECT refreshed_at FROM rollups WHERE name = 'facts'",
-        "SELECT string_agg(places, '') FROM title_words WHERE word ^@ 'th'",
         """SELECT * FROM forecasts WHERE model_version = 'm' AND basis = 'backtest' AND outcome_at IS NOT NULL
            ORDER BY observed_at DESC, candidate_id LIMIT 20000""",
     ]
@@ -303,7 +306,6 @@ def test_the_columns_and_their_questions_read_no_whole_table_but_the_facts() -> 
                 selection._asked(connection, known, filters)
         event.remove(connection, "before_cursor_execute", note)
         assert any("FROM channels" in statement for statement in sent)
-        assert any("FROM title_words" in statement for statement in sent)
         assert any("JOIN facts" in statement for statement in sent)
         for statement, values in sent.items():
             plan = "\n".join(row[0] for row in connection.exec_driver_sql(f"EXPLAIN {statement}", values))
@@ -323,15 +325,15 @@ SEARCHES = (
 
 def words_and_index_agree(known: Facts, typed: str) -> bool:
     with db.transaction("viewer") as connection:
-        told = title_words.having(connection, typed, known.place)
+        told = selection._having(connection, known, searching.terms(typed))
         asked = selection._asked(connection, known, Filters(text=typed or '"'))
-    return told is not None and bool((told == asked).all())
+    return bool((told == asked).all())
 
 
 def test_the_roll_up_of_words_finds_what_the_full_text_index_finds(filled: pd.DataFrame) -> None:
     with db.transaction("viewer") as connection:
         known = facts.load(connection)
-        assert title_words.having(connection, "the cat", known.place).any()  # type: ignore[union-attr]
+        assert selection._having(connection, known, searching.terms("the cat")).any()
     rng = random.Random(3)
     by_chance = {
         " ".join(
@@ -346,6 +348,20 @@ def test_the_roll_up_of_words_finds_what_the_full_text_index_finds(filled: pd.Da
     assert [typed for typed in (*SEARCHES, *sorted(by_chance)) if not words_and_index_agree(known, typed)] == []
 
 
+@pytest.mark.usefixtures("filled")
+def test_plain_words_are_cut_as_the_database_cuts_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(5)
+    plain = ["http www com", "e E nan inf", "x" * 300, "TRUE and or not", "lt gt amp"] + [
+        " ".join("".join(rng.choices(string.ascii_letters, k=rng.randint(1, 12))) for _ in range(rng.randint(1, 5)))
+        for _ in range(300)
+    ]
+    terms = [Term(words) for words in plain]
+    with db.transaction("viewer") as connection:
+        told = title_words.cut(connection, terms)
+        monkeypatch.setattr(title_words, "_PLAIN", re.compile("(?!)"))
+        assert told == title_words.cut(connection, terms)
+
+
 def test_words_of_new_titles_come_in_and_those_of_removed_ones_go(filled: pd.DataFrame) -> None:
     with db.transaction("worker") as connection:
         connection.execute(
@@ -354,8 +370,13 @@ def test_words_of_new_titles_come_in_and_those_of_removed_ones_go(filled: pd.Dat
         connection.execute(text("DELETE FROM candidates WHERE candidate_id = 'youtube:v2'"))
         facts.sync(connection)
         known = facts.load(connection)
-        assert title_words.having(connection, "quixotic", known.place) is None, "not all titles are taken in"
+        quixotic = Filters(text="quixotic")
+        assert not selection._having(connection, known, searching.terms("quixotic")).any(), (
+            "not all titles are taken in"
+        )
+        assert known.candidate_ids(np.flatnonzero(selection.passing(connection, known, quixotic))) == ["youtube:v1"]
         title_words.sync(connection)
+        known = facts.load(connection)
     for typed in ("quixotic", '"quixotic etude"', "the", "-the"):
         assert words_and_index_agree(known, typed)
     count = text("SELECT octet_length(places) FROM title_words WHERE word = 'quixotic'")
