@@ -102,7 +102,7 @@ def engine() -> Engine:
 def _engine() -> Engine:
     return create_engine(
         url(),
-        isolation_level="AUTOCOMMIT",  # `_with` says itself where a transaction begins
+        isolation_level="AUTOCOMMIT",  # `configure` says itself that a transaction begins
         pool_size=8,
         max_overflow=24,
         connect_args={"options": SESSION_OPTIONS, "connect_timeout": CONNECT_TIMEOUT},
@@ -127,13 +127,14 @@ def transaction(role: Role, user_id: str | None = None) -> Iterator[Connection]:
         connection.commit()
 
 
-def configure(connection: Connection, values: Mapping[str, str]) -> None:
-    """Set these parameters of the server for this transaction, all in one round trip."""
-    each = ", ".join(f"set_config(:name{at}, :value{at}, true)" for at in range(len(values)))
-    names = {f"name{at}": name for at, name in enumerate(values)}
-    connection.execute(
-        text(f"SELECT {each}"), names | {f"value{at}": value for at, value in enumerate(values.values())}
-    )
+def configure(connection: Connection, values: Mapping[str, str], *, begin: bool = False) -> None:
+    """Set these parameters of the server for this transaction, and `begin` it if it has not begun.
+
+    All in one round trip, which is most of what a short query takes.
+    """
+    driver = psycopg_connection(connection)
+    each = [f"SET LOCAL {name} = {psycopg.sql.quote(value, driver)}" for name, value in values.items()]
+    connection.exec_driver_sql("; ".join(["BEGIN"] * begin + each), execution_options={"no_parameters": True})
 
 
 def psycopg_connection(connection: Connection) -> psycopg.Connection:
@@ -244,10 +245,7 @@ def _connection(rights: Mapping[str, str]) -> Connection:
 def _with(rights: Mapping[str, str]) -> Connection:
     connection = engine().connect()
     try:
-        driver = psycopg_connection(connection)
-        each = [f"SET LOCAL {name} = {psycopg.sql.quote(value, driver)}" for name, value in rights.items()]
-        # all in one round trip, which is most of what a short query takes
-        connection.exec_driver_sql("; ".join(["BEGIN", *each]), execution_options={"no_parameters": True})
+        configure(connection, rights, begin=True)
     except BaseException:
         connection.close()
         raise
