@@ -46,13 +46,16 @@ def filled(database: str) -> pd.DataFrame:
             None if number % 41 == 0 else (published or NOW) + timedelta(days=rng.choice([-0.01, 0.25, 1, 5, 40]))
         )
         effect = 0.3 * ("purple" in title) + 0.2 * title.endswith("?")
+        score = None if number % 7 == 0 else rng.random() ** 3
+        if score and number % 5 == 0:  # at the edge of a bin, or at the base rate
+            score = round(score, 2) if number % 4 else float(number % 8 == 0)
         columns.append(
             (
                 f"youtube:v{number}", "youtube" if number % 9 else "tiktok", f"youtube:c{rng.randint(0, 60)}", title,
                 rng.choice([None, "Music", "Gaming", "Comedy"]), rng.choice([None, "en", "en-GB", "ja"]),
                 rng.choice([None, "short", "video"]), rng.choice([None, 15.0, 30.0, 59.9, 60.0, 600.0, 4000.0]),
                 published, observed, rng.choice([None, rng.randint(0, 10**6)]),
-                None if number % 7 == 0 else rng.random() ** 3, rng.choice([0.1, 0.08]),
+                score, rng.choice([0.1, 0.08]) if number % 9 else 0.1,
                 None if number % 3 == 0 else math.exp(rng.gauss(effect, 0.6)),
                 None if number % 4 == 0 else rng.choice([-5.0, 0.0, 0.4, 10 ** rng.uniform(0, 9)]),
                 None if number % 5 == 0 else 10 ** rng.uniform(0, 6),
