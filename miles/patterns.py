@@ -292,6 +292,7 @@ class Corpus:
     ngram_ends: np.ndarray  # (ngrams + 1,) int64: hits of n-gram n are those from ngram_ends[n] to ngram_ends[n + 1]
     title_ngrams: np.ndarray  # (hits,) int32, the same hits: those of the first video, then those of the second …
     title_ends: np.ndarray  # (videos + 1,) int64: … with those of video n from title_ends[n] to title_ends[n + 1]
+    mixed: np.ndarray  # (videos,) int32: all videos, channel by channel in an arbitrary but fixed order
 
     @classmethod
     def of(
@@ -301,7 +302,7 @@ class Corpus:
     ) -> "Corpus":  # fmt: skip
         """From videos sorted by channel, and hits in any order, each at most once.
 
-        Of one that is not `whole` no part is taken by `only`, which alone wants hits by title.
+        Of one that is not `whole` no part is taken by `only` and `_draw`, which alone want hits by title, and channels mixed.
         """
         videos = np.zeros(0, dtype=np.int64) if hit_video is None else hit_video.astype(np.int64)
         numbers = np.zeros(0, dtype=np.int64) if hit_ngram is None else hit_ngram.astype(np.int64)
@@ -317,7 +318,7 @@ class Corpus:
             hit_group=(np.cumsum(first) - 1).astype(np.int32), group_ngram=numbers[first].astype(np.int32),
             group_channel=of[first].astype(np.int32), title_ngrams=numbers[by_title].astype(np.int32),
             title_ends=_ends(videos, len(channel)) if whole else videos[:0], number_of=number_of if number_of is not None else {ngram: at for at, ngram in enumerate(ngrams)},
-            ngram_ends=_ends(numbers, len(ngrams)),
+            ngram_ends=_ends(numbers, len(ngrams)), mixed=_mixed(channel) if whole else channel[:0],
         )  # fmt: skip
 
     def having(self, kind: Kind, pattern: str) -> np.ndarray:
@@ -328,7 +329,8 @@ class Corpus:
         return self.hit_video[:0] if at is None else self.hit_video[self.ngram_ends[at] : self.ngram_ends[at + 1]]
 
     def only(self, members: np.ndarray, kind: Kind) -> "Corpus":
-        """The videos in `members` alone, with their hits if n-grams are asked for; these keep their numbers."""
+        """The videos in `members` alone; if n-grams are asked for with the hits of those that enough of the videos have,
+        which keep their numbers."""
         at = np.flatnonzero(members)
         channel = np.cumsum(np.diff(self.channel[at], prepend=self.channel[at[:1]]) > 0)
         if kind == "structure":
@@ -336,13 +338,12 @@ class Corpus:
                 channel=channel, outcome=self.outcome[at], forms=self.forms[at], week=self.week[at], whole=False
             )
         many = self.title_ends[at + 1] - self.title_ends[at]
-        ends = np.cumsum(many)
-        # positions of all hits of these titles: each title's own run, one after the other
-        place = np.arange(ends[-1] if len(ends) else 0) + np.repeat(self.title_ends[at] - (ends - many), many)
+        hit_ngram = self.title_ngrams[_runs(self.title_ends[at], many)]
+        enough = (np.bincount(hit_ngram, minlength=len(self.ngrams)) >= MIN_VIDEOS)[hit_ngram]
         return Corpus.of(
             channel=channel, outcome=self.outcome[at], forms=self.forms[at], week=self.week[at], ngrams=self.ngrams,
-            hit_video=np.repeat(np.arange(len(at)), many), hit_ngram=self.title_ngrams[place], number_of=self.number_of,
-            whole=False,
+            hit_video=np.repeat(np.arange(len(at)), many)[enough], hit_ngram=hit_ngram[enough],
+            number_of=self.number_of, whole=False,
         )  # fmt: skip
 
 
@@ -423,11 +424,11 @@ def associations(
     Of more than `most_titles`, whole channels are drawn: each is its own control, so that the intervals hold for what
     was drawn.
     """
-    of = int(members.sum())
+    of = int(np.count_nonzero(members))
     if most_titles is not None and of > most_titles:
         members = _draw(corpus, members, most_titles)
     newest = int(corpus.week.max(initial=-1))
-    if members.sum() < FEW * len(members):
+    if np.count_nonzero(members) < FEW * len(members):
         corpus = corpus.only(members, kind)
         members = np.ones(len(corpus.channel), dtype=bool)
     names = [rule.name for rule in RULES] if kind == "structure" else corpus.ngrams
@@ -439,20 +440,29 @@ def associations(
     )
     estimate = estimate.only(tested)
     p_values = estimate.p_values()
-    titles = _by_week(corpus, kind, members, everything, np.zeros(len(members), dtype=np.int64))[tested, 0]
+    # column 0 is for the weeks before those of the trends, and for videos without a date
+    column = np.maximum(corpus.week - newest + TREND_WEEKS, 0) * (corpus.week >= 0) * trends
+    weekly = _by_week(corpus, kind, members, column)[tested]
+    titles = weekly.sum(axis=1)
     table = _Table(
-        kind, names, tested, estimate, titles / max(members.sum(), 1), p_values, benjamini_hochberg(p_values)
+        kind,
+        names,
+        tested,
+        estimate,
+        titles / max(np.count_nonzero(members), 1),
+        p_values,
+        benjamini_hochberg(p_values),
     )
     first = np.argsort(p_values, kind="stable")[:MOST]
     shown: Sequence[Trend | None] = [None] * len(first)
     if trends and len(first):
-        shown = _trends(corpus, kind, members, known, tested[first], newest) or shown
+        shown = _trends(corpus, kind, members, known, column, tested[first], weekly[first, 1:]) or shown
     return Associations(
         surest=tuple(table.one(int(at), trend) for at, trend in zip(first, shown, strict=True)),
         tested=len(tested),
         told=int((table.q_value < FALSE_SHARE).sum()),
-        videos=int(known.sum()),
-        titles=int(members.sum()),
+        videos=int(np.count_nonzero(known)),
+        titles=int(np.count_nonzero(members)),
         of=of,
         table=table,
     )
@@ -463,13 +473,33 @@ def _ends(numbers: np.ndarray, count: int) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(np.bincount(numbers, minlength=count))])
 
 
-def _draw(corpus: Corpus, members: np.ndarray, most: int) -> np.ndarray:
-    """The members of channels in an arbitrary but fixed order, up to `most` titles."""
-    sizes = np.bincount(corpus.channel[members])
+def _runs(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """The positions of runs of so many from so far on, one run after the other."""
+    ends = np.cumsum(sizes)
+    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - sizes), sizes)
+
+
+def _mixed(channel: np.ndarray) -> np.ndarray:
+    """The positions of all videos, channel by channel in an arbitrary but fixed order."""
+    sizes = np.bincount(channel)
     order = np.random.default_rng(len(sizes)).permutation(len(sizes))
-    taken = np.zeros(int(corpus.channel[-1]) + 1, dtype=bool)
-    taken[order[: max(np.searchsorted(np.cumsum(sizes[order]), most, side="right"), 1)]] = True
-    return members & taken[corpus.channel]
+    return _runs((np.cumsum(sizes) - sizes)[order], sizes[order]).astype(np.int32)
+
+
+def _draw(corpus: Corpus, members: np.ndarray, most: int) -> np.ndarray:
+    """The members of the first channels of those that are mixed, up to `most` titles, but of one channel at least."""
+    upto = int(1.2 * most / np.mean(members))  # of all that are mixed; most often enough
+    while len(drawn := corpus.mixed[:upto][members[corpus.mixed[:upto]]]) <= most and upto < len(members):
+        upto *= 2
+    if len(drawn) <= most:
+        return members
+    beyond = corpus.channel[drawn[most]]  # not all of this channel's have a place
+    drawn = drawn[:most][corpus.channel[drawn[:most]] != beyond]
+    if not len(drawn):
+        return members & (corpus.channel == beyond)
+    taken = np.zeros(len(members), dtype=bool)
+    taken[drawn] = True
+    return taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -755,21 +785,29 @@ def _count(corpus: Corpus, kind: Kind, known: np.ndarray, wanted: np.ndarray) ->
 
 def _count_forms(corpus: Corpus, known: np.ndarray, wanted: np.ndarray) -> _Estimate:
     at = np.flatnonzero(known)
-    channel, forms = corpus.channel[at], corpus.forms[at]
+    channel = corpus.channel[at]
     demeaned, sizes = _demean(corpus.outcome[at], channel)
-    first = np.flatnonzero(np.diff(channel, prepend=-1))
-    of, rules = channel[first], np.flatnonzero(wanted)
-    if not len(first):
+    rules, have, sums, of = [], [], [], []
+    for number, where in _with_form(corpus.forms[at], wanted):
+        channels = channel[where]
+        first = np.flatnonzero(np.diff(channels, prepend=-1))
+        rules.append(np.full(len(first), number))
+        have.append(np.diff(first, append=len(where)))
+        sums.append(np.add.reduceat(demeaned[where], first))
+        of.append(sizes[channels[first]])
+    if not rules:
         none = np.zeros(0, dtype=np.int64)
         return _estimate(none, none, none, none, len(RULES))
-    have, sums = np.empty((len(rules), len(first))), np.empty((len(rules), len(first)))
-    for place, number in enumerate(rules):  # one after the other: all at once would take forty times the memory
-        has = forms >> number & 1
-        have[place] = np.add.reduceat(has, first)
-        sums[place] = np.add.reduceat(has * demeaned, first)
-    return _estimate(
-        np.repeat(rules, len(first)), have.ravel(), np.tile(sizes[of], len(rules)), sums.ravel(), len(RULES)
-    )
+    return _estimate(*(np.concatenate(several) for several in (rules, have, of, sums)), len(RULES))
+
+
+def _with_form(forms: np.ndarray, wanted: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Each wanted rule that holds for any of the titles, and the positions of those, ascending."""
+    planes = np.ascontiguousarray(forms.astype("<i8").view(np.uint8).reshape(-1, 8).T)  # eight rules for each title
+    for number in np.flatnonzero(wanted).tolist():
+        where = np.flatnonzero(planes[number // 8] & (1 << number % 8) != 0)
+        if len(where):
+            yield number, where
 
 
 def _count_ngrams(corpus: Corpus, known: np.ndarray, wanted: np.ndarray) -> _Estimate:
@@ -788,37 +826,34 @@ def _count_ngrams(corpus: Corpus, known: np.ndarray, wanted: np.ndarray) -> _Est
     return _estimate(ngrams[some], have[some], sizes[channels[some]], sums[some], len(corpus.ngrams))
 
 
-def _by_week(corpus: Corpus, kind: Kind, members: np.ndarray, wanted: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """(patterns, columns) how many titles of `members` have each wanted pattern, by a number given to each video."""
-    width = int(column.max(initial=0)) + 1
+def _by_week(corpus: Corpus, kind: Kind, members: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """(patterns, TREND_WEEKS + 1) how many titles of `members` have each pattern, by the column given to each video."""
+    width = TREND_WEEKS + 1
     if kind == "structure":
         at = np.flatnonzero(members)
-        forms, weeks = corpus.forms[at], column[at]
+        columns = column[at]
         found = np.zeros((len(RULES), width), dtype=np.int64)
-        for number in np.flatnonzero(wanted):
-            found[number] = np.bincount(weeks[(forms >> number & 1).astype(bool)], minlength=width)
+        for number, where in _with_form(corpus.forms[at], np.ones(len(RULES), dtype=bool)):
+            found[number] = np.bincount(columns[where], minlength=width)
         return found
-    hits = members[corpus.hit_video] & wanted[corpus.group_ngram][corpus.hit_group]
+    hits = members[corpus.hit_video]
     ngram = corpus.group_ngram[corpus.hit_group[hits]].astype(np.int64)
     cells = np.bincount(ngram * width + column[corpus.hit_video[hits]], minlength=len(corpus.ngrams) * width)
     return cells.reshape(len(corpus.ngrams), width)
 
 
 def _trends(
-    corpus: Corpus, kind: Kind, members: np.ndarray, known: np.ndarray, numbers: np.ndarray, newest: int
-) -> list[Trend] | None:
-    """The trend of each of these patterns up to the week `newest`; None where too few weeks have enough titles."""
-    # column 0 is for the weeks before, and for videos without a date
-    column = np.maximum(corpus.week - newest + TREND_WEEKS, 0) * (corpus.week >= 0)
+    corpus: Corpus, kind: Kind, members: np.ndarray, known: np.ndarray, column: np.ndarray, numbers: np.ndarray,
+    weekly: np.ndarray,
+) -> list[Trend] | None:  # fmt: skip
+    """The trend of each of these patterns, given how many titles of each week have it; None where too few weeks have
+    enough titles."""
     totals = np.bincount(column[members], minlength=TREND_WEEKS + 1)[1:]
     enough = totals >= MIN_WEEK
     if enough.sum() < MIN_WEEKS:
         return None
     wanted = np.zeros(len(RULES) if kind == "structure" else len(corpus.ngrams), dtype=bool)
     wanted[numbers] = True
-    weekly = np.zeros((len(numbers), TREND_WEEKS), dtype=np.int64)
-    counted = _by_week(corpus, kind, members, wanted, column)[numbers, 1:]
-    weekly[:, : counted.shape[1]] = counted
     middle = TREND_WEEKS - RECENT_WEEKS
     early = _count(corpus, kind, known & (column >= 1) & (column <= middle), wanted).only(numbers)
     late = _count(corpus, kind, known & (column > middle), wanted).only(numbers)
