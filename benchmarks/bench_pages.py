@@ -28,7 +28,7 @@ from benchmarks.visitor import Answer, Visitor
 MOST_MS = 300.0  # 95th percentile of each page and of its changes, at all of the data
 MOST_TIMES = 2.0  # as long at ten times the data
 MOST_PAINTED_MS = 500.0
-RUNS = 20  # warm runs of each page
+RUNS = 60  # warm runs of each page
 SEED = 7
 
 Times = dict[tuple[str, str], list[float]]  # (page, what) -> seconds

@@ -798,7 +798,7 @@ def _count_forms(corpus: Corpus, known: np.ndarray, wanted: np.ndarray) -> _Esti
     if not rules:
         none = np.zeros(0, dtype=np.int64)
         return _estimate(none, none, none, none, len(RULES))
-    return _estimate(*(np.concatenate(several) for several in (rules, have, of, sums)), len(RULES))
+    return _estimate(np.concatenate(rules), np.concatenate(have), np.concatenate(of), np.concatenate(sums), len(RULES))
 
 
 def _with_form(forms: np.ndarray, wanted: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
