@@ -52,7 +52,8 @@ from pathlib import Path
 from benchmarks import clicks, setup
 from benchmarks.visitor import Value, Visitor
 
-PANDAS_PAGE = str(Path(__file__).resolve().parent / "peers" / "pandas_page.py")
+PEERS = Path(__file__).resolve().parent / "peers"
+PANDAS_PAGE, BARE_PAGE = str(PEERS / "pandas_page.py"), str(PEERS / "bare_page.py")
 QUESTIONS = ("fastest", "distribution", "words")
 SCOPES = ("part", "year")
 SEED = 11
@@ -125,6 +126,8 @@ def main() -> None:
             times, errors, memory = asyncio.run(_race(miles, pandas, address, answer, known, newest, given.rounds))
             nothing = statistics.median(_fetched(f"{address}/-/versions.json") for _ in range(50))
             print(f"Datasette says nothing in {nothing * 1e3:.1f} ms")
+        with setup.serving(home, BARE_PAGE) as bare:
+            print(f"Streamlit shows nothing but a word in {asyncio.run(_bare(bare)) * 1e3:.1f} ms")
         for name in ("peers.parquet", "peers.db"):
             (home / name).unlink(missing_ok=True)
     slower = _report(times, memory)
@@ -297,6 +300,12 @@ async def _race(
                         if number >= 0:  # the round before the first is for all to get up
                             times[asked.name, asked.scope, who, turn].append(seconds)
     return times, errors, {"Miles": miles.memory(), "pandas": pandas.memory()}
+
+
+async def _bare(bare: setup.Dashboard) -> float:
+    async with Visitor(bare.address) as visitor:
+        await visitor.open()
+        return statistics.median([(await visitor.choose(q=f"word {number}")).finished for number in range(50)])
 
 
 def _questions(known: clicks.Words, dice: random.Random, number: int, newest: int) -> Iterator[Question]:
