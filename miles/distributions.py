@@ -3,7 +3,6 @@
 Pure: columns in (`facts`), dataclasses out. Everything is counted from the values themselves, nothing from bins.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,9 +58,18 @@ class Beside:
 
 def spread(facts: Facts, members: np.ndarray, group: str = "all") -> Spread | None:
     """The scores of the videos in `members`; None where none is scored."""
-    at = np.flatnonzero(members & ~np.isnan(facts.score))
-    told = _spreads(facts.score[at], facts.base_rate[at], np.zeros(len(at), dtype=np.int16), {0: group}, least=1)
-    return told[0] if told else None
+    inside = members[facts.by_score]
+    scores = facts.scores[inside]
+    if not len(scores):
+        return None
+    if facts.one_base_rate is not None:
+        base_rate = facts.one_base_rate
+        above = len(scores) - int(np.searchsorted(scores, base_rate, side="right"))
+    else:
+        base_rates = facts.base_rate[facts.by_score[inside]]
+        base_rate = float(base_rates.mean())
+        above = int(np.count_nonzero(scores > base_rates))
+    return _spread(group, scores, 0.0, base_rate, above)
 
 
 def by_part(facts: Facts, members: np.ndarray, part: Part, least: int, most: int) -> tuple[Spread, ...]:
@@ -76,43 +84,38 @@ def by_part(facts: Facts, members: np.ndarray, part: Part, least: int, most: int
     else:
         code = getattr(facts, part)[at]
         names = {number: name for name, number in facts.codes.get(part, {}).items()}
-    told = _spreads(facts.score[at], facts.base_rate[at], code, names, least)
-    largest = sorted(told, key=lambda one: -one.n)[:most]
-    return tuple(one for one in told if one in largest) if part in ("duration", "age") else tuple(largest)
-
-
-def _spreads(
-    scores: np.ndarray, base: np.ndarray, code: np.ndarray, names: Mapping[int, str], least: int
-) -> list[Spread]:
-    """That of each group that has a name and `least` scores, in the order of their codes."""
-    if not len(scores):
-        return []
     # the scores of each group, one group after the other: those of group n begin at 2n, and end at 2n + 1
-    ordered = np.sort(scores + 2.0 * code)
-    firsts = np.arange(int(code.max()) + 1) * 2.0
-    starts = np.searchsorted(ordered, firsts)
-    sizes = np.diff(starts, append=len(ordered))
-    if base.min() == base.max():  # as of one version of the model
-        base_rates = np.full(len(sizes), base[0])
-        above = starts + sizes - np.searchsorted(ordered, firsts + base[0], side="right")
+    scores = np.sort(facts.score[at] + 2.0 * code)
+    firsts = np.arange(code.max(initial=0) + 1) * 2.0
+    starts = np.searchsorted(scores, firsts)
+    sizes = np.diff(starts, append=len(scores))
+    if facts.one_base_rate is not None:
+        base_rates = np.full(len(sizes), facts.one_base_rate)
+        above = starts + sizes - np.searchsorted(scores, firsts + facts.one_base_rate, side="right")
     else:
-        base_rates = np.bincount(code, weights=base) / np.maximum(sizes, 1)
-        above = np.bincount(code, weights=scores > base)
-    found = []
-    for number in np.flatnonzero(sizes >= least).tolist():
-        if number in names:
-            inside = ordered[starts[number] : starts[number] + sizes[number]]
-            found.append(
-                Spread(
-                    group=names[number],
-                    n=len(inside),
-                    base_rate=float(base_rates[number]),
-                    counts=tuple(np.diff(np.searchsorted(inside, firsts[number] + _EDGES)).tolist()),
-                    quantiles=tuple((_quantiles(inside) - firsts[number]).tolist()),
-                    above=float(above[number]) / len(inside),
-                )
-            )
-    return found
+        base_rates = np.bincount(code, weights=facts.base_rate[at], minlength=1) / np.maximum(sizes, 1)
+        above = np.bincount(code, weights=facts.score[at] > facts.base_rate[at], minlength=1)
+    chosen = [int(one) for one in np.argsort(-sizes, kind="stable") if sizes[one] >= least and one in names][:most]
+    if part in ("duration", "age"):
+        chosen.sort()
+    return tuple(
+        _spread(
+            names[one], scores[starts[one] : starts[one] + sizes[one]], firsts[one], base_rates[one], above[one]
+        )
+        for one in chosen
+    )  # fmt: skip
+
+
+def _spread(group: str, scores: np.ndarray, first: float, base_rate: float, above: float) -> Spread:
+    """From ascending scores that begin at `first` instead of at 0."""
+    return Spread(
+        group=group,
+        n=len(scores),
+        base_rate=float(base_rate),
+        counts=tuple(np.diff(np.searchsorted(scores, first + _EDGES)).tolist()),
+        quantiles=tuple((_quantiles(scores) - first).tolist()),
+        above=float(above) / len(scores),
+    )
 
 
 def _quantiles(ordered: np.ndarray) -> np.ndarray:

@@ -82,6 +82,9 @@ class Facts:
     acceleration: np.ndarray  # views per day, each day
     engagement: np.ndarray  # likes and comments for each view
     lifetime: np.ndarray  # views per day since publishing
+    by_score: np.ndarray  # (scored videos,) int32, their positions, the least score first
+    scores: np.ndarray  # the same, float64: those scores, ascending
+    one_base_rate: float | None  # that of all scores, if they have the same one, as those of one model have
     rank: np.ndarray  # int32, the position of its candidate's id in `ids`
     ids: Strings  # (at least as many,) ascending, as the database sorts them
     corpus: patterns.Corpus  # the same videos in the same order
@@ -139,6 +142,9 @@ def load(connection: Connection) -> Facts:
     place[columns["number"]] = np.arange(len(order), dtype=np.int32)
     by_number = np.argsort(sorted_by_id).astype(np.int32)
     rank = by_number[np.searchsorted(sorted_by_id, columns["number"], sorter=by_number)]
+    scored = np.flatnonzero(~np.isnan(columns["score"]))
+    by_score = scored[np.argsort(columns["score"][scored])].astype(np.int32)
+    base_rates = np.unique(columns["base_rate"][scored])
     published = columns["published"]
     ngrams, videos = [], []
     for ngram, numbers in connection.execute(text("SELECT ngram, videos FROM title_ngrams ORDER BY ngram")):
@@ -153,6 +159,9 @@ def load(connection: Connection) -> Facts:
         channel=channel[order].astype(np.int32),
         channel_hash=channel_hash,
         **columns,
+        by_score=by_score,
+        scores=columns["score"][by_score],
+        one_base_rate=float(base_rates[0]) if len(base_rates) == 1 else None,
         rank=rank,
         ids=ids,
         corpus=patterns.Corpus.of(

@@ -178,6 +178,21 @@ def test_the_figures_of_scores_are_those_of_the_raw_rows(filled: pd.DataFrame, f
     assert {(m, p): n for m, p, n in beside.cells} == cells.to_dict()
 
 
+def test_the_figures_of_scores_that_have_one_base_rate_are_those_of_the_raw_rows(filled: pd.DataFrame) -> None:
+    with db.transaction("worker") as connection:
+        connection.execute(text("UPDATE candidates SET base_rate = 0.1 WHERE base_rate IS NOT NULL"))
+        facts.sync(connection)
+    known, members = given(Filters())
+    assert known.one_base_rate == 0.1
+    scored = filled[filled["viral_score"].notna()].assign(base_rate=0.1)
+    assert (scored["viral_score"] == 0.1).any()  # which is not above it
+    expected(distributions.spread(known, members), scored)  # type: ignore[arg-type]
+    groups = distributions.by_part(known, members, "category", 3, 100)
+    assert len(groups) == 3
+    for one in groups:
+        expected(one, scored[scored["category"] == one.group])
+
+
 def expected(found: distributions.Spread, rows: pd.DataFrame) -> None:
     score = rows["viral_score"]
     assert found.n == len(rows)
