@@ -112,6 +112,7 @@ def _arrive(page: str, filtering: Collection[str], filters: Collection[str]) -> 
     if context is None or left is None:
         return  # a fresh session: Streamlit takes the address as it is
     if left == page:
+        memory.drawn |= _unbind()  # what a fragment has drawn since
         _stay(context, memory)
         return
     memory.arrivals += 1

@@ -69,9 +69,12 @@ def test_details_open_on_a_click_and_leave_the_address_when_closed(chromium: Bro
             expect(page).to_have_url(re.compile("video=sample"))
             settle(page)
             page.screenshot(path=f"screenshots/details-{width}-light.png")
+            dialog.get_by_text("Why it scored so").click()
+            expect(page).to_have_url(re.compile("details_why=true"))
+            expect(dialog).to_contain_text("Model sensitivity, not cause")
             dialog.get_by_label("Close").click()
             expect(dialog).to_have_count(0)
-            expect(page).not_to_have_url(re.compile("video="))
+            expect(page).to_have_url(f"{dashboard}/trending?sort=By+views")
 
 
 def test_the_whole_filtered_set_is_downloaded(chromium: Browser, dashboard: str) -> None:
