@@ -17,7 +17,7 @@ from sqlalchemy import Connection, text
 
 from miles import db, patterns, title_words
 from miles.store import copy, run
-from miles.strings import Strings
+from miles.strings import Strings, in_order
 
 logger = logging.getLogger(__name__)
 
@@ -192,15 +192,9 @@ def _rows(connection: Connection, highest: int) -> np.ndarray:
 
 def _ids(connection: Connection) -> tuple[Strings, np.ndarray]:
     """The candidates' ids, ascending, and (ids,) the number of each."""
-    lengths, ids, numbers = connection.execute(
-        text(
-            "SELECT string_agg(int4send(octet_length(candidate_id)), '' ORDER BY candidate_id),"
-            " string_agg(convert_to(candidate_id, 'UTF8'), '' ORDER BY candidate_id),"
-            " string_agg(int4send(number), '' ORDER BY candidate_id) FROM facts"
-        )
-    ).one()
-    whole = [np.frombuffer(bytes(sent or b""), dtype=">i4") for sent in (lengths, numbers)]
-    return Strings(bytes(ids or b""), whole[0]), whole[1].astype(np.int32)
+    asked = f"SELECT {in_order('candidate_id')}, string_agg(int4send(number), '' ORDER BY candidate_id) FROM facts"
+    lengths, ids, numbers = (bytes(sent or b"") for sent in connection.execute(text(asked)).one())
+    return Strings(lengths, ids), np.frombuffer(numbers, dtype=">i4").astype(np.int32)
 
 
 def week_of(moment: np.ndarray) -> np.ndarray:

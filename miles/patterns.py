@@ -428,7 +428,8 @@ def associations(
     if most_titles is not None and of > most_titles:
         members = _draw(corpus, members, most_titles)
     newest = int(corpus.week.max(initial=-1))
-    if np.count_nonzero(members) < FEW * len(members):
+    titles = int(np.count_nonzero(members))
+    if titles < FEW * len(members):
         corpus = corpus.only(members, kind)
         members = np.ones(len(corpus.channel), dtype=bool)
     names = [rule.name for rule in RULES] if kind == "structure" else corpus.ngrams
@@ -443,16 +444,8 @@ def associations(
     # column 0 is for the weeks before those of the trends, and for videos without a date
     column = np.maximum(corpus.week - newest + TREND_WEEKS, 0) * (corpus.week >= 0) * trends
     weekly = _by_week(corpus, kind, members, column)[tested]
-    titles = weekly.sum(axis=1)
-    table = _Table(
-        kind,
-        names,
-        tested,
-        estimate,
-        titles / max(np.count_nonzero(members), 1),
-        p_values,
-        benjamini_hochberg(p_values),
-    )
+    share = weekly.sum(axis=1) / max(titles, 1)
+    table = _Table(kind, names, tested, estimate, share, p_values, benjamini_hochberg(p_values))
     first = np.argsort(p_values, kind="stable")[:MOST]
     shown: Sequence[Trend | None] = [None] * len(first)
     if trends and len(first):
@@ -462,7 +455,7 @@ def associations(
         tested=len(tested),
         told=int((table.q_value < FALSE_SHARE).sum()),
         videos=int(np.count_nonzero(known)),
-        titles=int(np.count_nonzero(members)),
+        titles=titles,
         of=of,
         table=table,
     )
@@ -481,9 +474,9 @@ def _runs(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
 def _mixed(channel: np.ndarray) -> np.ndarray:
     """The positions of all videos, channel by channel in an arbitrary but fixed order."""
-    sizes = np.bincount(channel)
-    order = np.random.default_rng(len(sizes)).permutation(len(sizes))
-    return _runs((np.cumsum(sizes) - sizes)[order], sizes[order]).astype(np.int32)
+    ends = _ends(channel, int(channel.max(initial=-1)) + 1)
+    order = np.random.default_rng(len(ends) - 1).permutation(len(ends) - 1)
+    return _runs(ends[order], np.diff(ends)[order]).astype(np.int32)
 
 
 def _draw(corpus: Corpus, members: np.ndarray, most: int) -> np.ndarray:

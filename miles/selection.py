@@ -85,13 +85,13 @@ def found(connection: Connection, facts: Facts, filters: Filters) -> np.ndarray:
 def _having(connection: Connection, facts: Facts, asked: tuple[tuple[Term, ...], ...]) -> np.ndarray:
     """Whose titles a search finds."""
     cut = title_words.cut(connection, {term for terms in asked for term in terms})
-    found = {term: _at(facts, facts.words.titles(words, begins=term.begins)) for term, words in cut.items()}
+    having = {term: _at(facts, facts.words.titles(words, begins=term.begins)) for term, words in cut.items()}
     mask = np.ones(len(facts), dtype=bool)
     for terms in asked:
-        told = [~found[term] if term.negated else found[term] for term in terms if term in found]
+        told = [~having[term] if term.negated else having[term] for term in terms if term in having]
         if told:  # one that is of signs alone says nothing
             mask &= np.logical_or.reduce(told)
-    if found or (asked and all(len(terms) == 1 and terms[0].negated for terms in asked)):
+    if having or (asked and all(len(terms) == 1 and terms[0].negated for terms in asked)):
         return mask
     return np.zeros(len(facts), dtype=bool)  # a search for nothing finds nothing
 

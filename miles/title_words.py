@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 from miles import db
 from miles.searching import Term
 from miles.store import run
-from miles.strings import Strings
+from miles.strings import Strings, in_order
 
 ROLLUP = "title_words"  # in `rollups`: up to which number titles are in, and how many they are
 PLACES = 1 << 16  # more than a title has: positions end at 16,383
@@ -72,16 +72,15 @@ def _state(connection: Connection) -> tuple[int, int]:
 
 # --- in memory --------------------------------------------------------------------------------------
 
-_PLAIN = re.compile(
-    r"[a-zA-Z]+(?: [a-zA-Z]+)*"
-)  # what the database cuts at its spaces, and folds to small letters alone
+# What the database cuts at its spaces, and folds to small letters alone.
+_PLAIN = re.compile(r"[a-zA-Z]+(?: [a-zA-Z]+)*")
 _CUT = """
 SELECT term, lexeme, place FROM unnest(%s::text[]) WITH ORDINALITY AS asked (words, term),
     unnest(to_tsvector('simple', search_text(words))) AS parts (lexeme, positions, weights), unnest(positions) AS place
 ORDER BY term, place
 """
-_READ = """
-SELECT string_agg(int4send(octet_length(word)), '' ORDER BY word), string_agg(convert_to(word, 'UTF8'), '' ORDER BY word),
+_READ = f"""
+SELECT {in_order("word")},
     string_agg(int4send(octet_length(places)), '' ORDER BY word), string_agg(places, '' ORDER BY word), max(word)
 FROM (SELECT word, places FROM title_words WHERE word > %s ORDER BY word LIMIT %s) AS next_words
 """
@@ -115,7 +114,7 @@ class Words:
 
 
 def _are_in(values: np.ndarray, ascending: np.ndarray) -> np.ndarray:
-    """(values,) bool: which are among the others."""
+    """(values,) bool: which are among the others; without sorting all of them together, as `np.isin` does."""
     if not len(ascending):
         return np.zeros(len(values), dtype=bool)
     return ascending[np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)] == values
@@ -128,14 +127,14 @@ def load(connection: Connection) -> Words:
     with db.psycopg_connection(connection).cursor(binary=True) as cursor:
         newest: str | None = ""
         while newest is not None:
-            cursor.execute(_READ, (newest, READ_AT_ONCE))
+            cursor.execute(_READ.encode(), (newest, READ_AT_ONCE))
             [(*sent, newest)] = cursor.fetchall()
             parts.append(tuple(bytes(one or b"") for one in sent))
     lengths, words, sizes, places = (b"".join(several) for several in zip(*parts, strict=True))
     many = np.frombuffer(sizes, dtype=">i4").astype(np.int64) // 8
     return Words(
         upto=upto,
-        words=Strings(words, np.frombuffer(lengths, dtype=">i4")),
+        words=Strings(lengths, words),
         places=np.frombuffer(places, dtype=">i8"),
         ends=np.concatenate([[0], np.cumsum(many)]),
     )
